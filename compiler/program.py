@@ -1,0 +1,174 @@
+"""The program file: everything that one network needs on one accelerator configuration.
+
+Layout of the file (little-endian)::
+
+    8 bytes   magic "LQFPGA1\\n"
+    u32       length of the header in bytes
+    header    JSON, keys sorted: all fields of :class:`Program` except the memory image
+    u32       words of the memory image
+    words     the memory image: instructions, packed planes, coefficients, tables
+    u32       CRC-32 of everything before
+
+The same model and configuration give the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["FORMAT_VERSION", "LayerInfo", "Program", "ProgramError", "TensorInfo", "TensorKind"]
+
+MAGIC = b"LQFPGA1\n"
+FORMAT_VERSION = 1
+TensorKind = str
+"""One of "image", "planes" (activation memory), "stream" (stream memory), "raw" (logits)."""
+
+
+class ProgramError(ValueError):
+    """A program that cannot be made, read or run; the text names the thing and the rule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """Where a tensor lies on the chip, in the unit of its memory.
+
+    Kind "planes": ``base``, ``pixel_stride``, ``row_stride`` in granules of the activation
+    memory, block ``b`` at ``+ b * slots``, plane ``j`` at ``+ j``. Kind "stream": vectors of the
+    stream memory, block ``b`` at ``+ b``. Kind "raw": granules; block ``b`` at
+    ``+ b * slots``. Channel ``c`` of the tensor (the model's numbering) is held in position
+    ``order.index(c)``: block ``position // rows``, lane ``position % rows``; an entry -1 is a
+    lane that holds no channel.
+    """
+
+    name: str
+    kind: TensorKind
+    layer: int
+    """Tag of the layer that writes it."""
+    height: int
+    width: int
+    channels: int
+    planes: int
+    """Stored bit planes (planes), or bits of a value (stream, raw)."""
+    slots: int
+    base: int
+    pixel_stride: int
+    row_stride: int
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerInfo:
+    """One layer of the program, for reports."""
+
+    tag: int
+    name: str
+    kind: str
+    """ "convolution" or "stream"."""
+    output_shape: tuple[int, int, int]
+    """Height, width, channels as stored."""
+    convolution_shape: tuple[int, int, int]
+    weight_label: str
+    source_label: str
+    binary_macs: int
+    """Binary multiply-accumulates of the layer: MACs x weight planes x activation planes."""
+    tensors: tuple[str, ...]
+    """Names of the tensors that the layer writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A compiled network."""
+
+    network: str
+    preset: str
+    fingerprint: int
+    """``AcceleratorConfig.fingerprint`` that the program was made for."""
+    prologue_entry: int
+    """External word of the instructions that load what stays on chip; run once. -1: none."""
+    image_entry: int
+    """External word of the instructions that classify one image."""
+    image_address: int
+    """External word of the raw image."""
+    image_shape: tuple[int, int, int]
+    """Height, width, channels (1 to 4); one 32-bit word per pixel, bytes c0 c1 c2 c3."""
+    result_address: int
+    """External word of the first logit."""
+    result_count: int
+    """Logits, one signed 32-bit word each."""
+    result_fraction: int
+    """A logit's value is word * 2**-fraction."""
+    labels: tuple[str, ...]
+    layers: tuple[LayerInfo, ...]
+    tensors: tuple[TensorInfo, ...]
+    memory: np.ndarray
+    """uint32: contents of the external memory from word 0."""
+
+    def to_bytes(self) -> bytes:
+        header = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "memory"
+        }
+        header["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
+        header["tensors"] = [dataclasses.asdict(tensor) for tensor in self.tensors]
+        header["format"] = FORMAT_VERSION
+        text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+        words = self.memory.astype("<u4").tobytes()
+        body = MAGIC + struct.pack("<I", len(text)) + text
+        body += struct.pack("<I", len(self.memory)) + words
+        return body + struct.pack("<I", zlib.crc32(body))
+
+    @staticmethod
+    def from_bytes(content: bytes) -> Program:
+        """Parse and check; raises :class:`ProgramError`."""
+        if not content.startswith(MAGIC):
+            raise ProgramError("program file must start with the magic LQFPGA1")
+        if len(content) < len(MAGIC) + 12:
+            raise ProgramError(f"program file must be complete, not {len(content)} bytes")
+        if zlib.crc32(content[:-4]) != struct.unpack("<I", content[-4:])[0]:
+            raise ProgramError("program file must match its checksum: it is corrupted or truncated")
+        try:
+            (length,) = struct.unpack_from("<I", content, len(MAGIC))
+            start = len(MAGIC) + 4
+            header: dict[str, Any] = json.loads(content[start : start + length])
+            (count,) = struct.unpack_from("<I", content, start + length)
+            words = np.frombuffer(content, "<u4", count, start + length + 4).astype(np.uint32)
+            version = header.pop("format")
+            if version != FORMAT_VERSION:
+                raise ProgramError(f"program format must be {FORMAT_VERSION}, not {version}")
+            for key in ("image_shape", "labels"):
+                header[key] = tuple(header[key])
+            header["layers"] = tuple(
+                LayerInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()})
+                for item in header["layers"]
+            )
+            header["tensors"] = tuple(
+                TensorInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()})
+                for item in header["tensors"]
+            )
+            return Program(memory=words, **header)
+        except (KeyError, TypeError, IndexError, struct.error, json.JSONDecodeError) as error:
+            raise ProgramError(f"program header must be complete: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Write to a temporary name, then rename: never a half-written file."""
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_bytes(self.to_bytes())
+        os.replace(temporary, path)
+
+    @staticmethod
+    def load(path: Path) -> Program:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ProgramError(f"program file must be readable: {error}") from error
+        return Program.from_bytes(content)

@@ -1,0 +1,255 @@
+"""Accelerator configuration: immutable, validated, with derived sizes and named presets.
+
+The block structure that the sizes describe (``docs/architecture.md`` has the picture):
+
+* A *granule* is one bit plane of ``rows`` consecutive channels of one pixel: ``rows`` bits.
+* A *word* is two granules: ``lanes = 2 * rows`` bits, the width of a dot-product step.
+* The array has ``rows`` x ``columns`` processing elements; a row is an output channel, a column
+  an output pixel; planes follow one another in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+__all__ = [
+    "PRESETS",
+    "AcceleratorConfig",
+    "ArrayConfig",
+    "ConfigError",
+    "DatapathConfig",
+    "MemoryConfig",
+    "preset",
+]
+
+GRANULES_PER_WORD = 2
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the text names the field and the rule."""
+
+
+def _require_power_of_two(name: str, value: int, low: int, high: int) -> None:
+    if value < low or value > high or value & (value - 1):
+        raise ConfigError(f"{name} must be a power of two from {low} to {high}, not {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayConfig:
+    """The processing-element array and its drain."""
+
+    rows: int = 16
+    """Output channels computed at once, and channels per granule."""
+
+    columns: int = 16
+    """Output pixels computed at once."""
+
+    drain_lanes: int = 4
+    """Columns drained at once; ``rows * drain_lanes`` basis multipliers."""
+
+    count_width: int = 13
+    """Width in bits of a processing element's popcount accumulator."""
+
+    def __post_init__(self) -> None:
+        _require_power_of_two("array rows", self.rows, 4, 64)
+        _require_power_of_two("array columns", self.columns, 2, 64)
+        _require_power_of_two("array drain lanes", self.drain_lanes, 1, self.columns)
+        if self.drain_period < 2:
+            raise ConfigError(
+                "array drain lanes must be at most half of the columns, "
+                f"not {self.drain_lanes} of {self.columns}"
+            )
+        if not 8 <= self.count_width <= 16:
+            raise ConfigError(f"array count width must be 8 to 16, not {self.count_width}")
+
+    @property
+    def lanes(self) -> int:
+        """Bits of one dot-product step."""
+        return GRANULES_PER_WORD * self.rows
+
+    @property
+    def drain_period(self) -> int:
+        """Cycles that draining one pass takes: the shortest distance between passes."""
+        return self.columns // self.drain_lanes
+
+    @property
+    def binary_macs_per_cycle(self) -> int:
+        """Binary multiply-accumulates per cycle at full occupancy."""
+        return self.rows * self.columns * self.lanes
+
+    @property
+    def pass_words_maximum(self) -> int:
+        """Longest pass in words: its count must fit ``count_width`` bits."""
+        return ((1 << self.count_width) - 1) // self.lanes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """On-chip memories; depths in the unit that the name says."""
+
+    column_granules: int = 1024
+    """Granules in each half of a column buffer."""
+
+    weight_words: int = 1024
+    """Weight words per row."""
+
+    coefficient_words: int = 1024
+    """Coefficients per row."""
+
+    parameter_words: int = 4096
+    """32-bit words of per-channel biases, offsets and gains."""
+
+    window_entries: int = 512
+    """Entries of the window table: one per word of a convolution window."""
+
+    pass_entries: int = 512
+    """Entries of the pass table: one per (range, weight plane, activation plane)."""
+
+    threshold_groups: int = 256
+    """Groups of ``DatapathConfig.comparators`` thresholds."""
+
+    activation_words: int = 8192
+    """Words of the activation memory (plane tensors and raw images)."""
+
+    stream_vectors: int = 2048
+    """Vectors of ``rows`` 16-bit values in the stream memory."""
+
+    external_words: int = 32768
+    """32-bit words behind the external memory port."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("column_granules", 16, 8192),
+            ("weight_words", 16, 16384),
+            ("coefficient_words", 16, 4096),
+            ("parameter_words", 16, 8192),
+            ("window_entries", 16, 512),
+            ("pass_entries", 16, 512),
+            ("threshold_groups", 4, 512),
+            ("activation_words", 16, 65536),
+            ("stream_vectors", 16, 16384),
+        ):
+            _require_power_of_two(f"memory {name}", getattr(self, name), low, high)
+        if not 1024 <= self.external_words <= 1 << 24:
+            raise ConfigError(
+                f"memory external_words must be 1024 to {1 << 24}, not {self.external_words}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatapathConfig:
+    """Widths behind the array. They equal ``golden.integer_network.Arithmetic``."""
+
+    coefficient_width: int = 18
+    accumulator_width: int = 32
+    stream_width: int = 16
+    planes_maximum: int = 16
+    """Most planes of a stored tensor."""
+
+    comparators: int = 3
+    """Thresholds compared per cycle and channel: 3 requantizes 2 bits in one cycle."""
+
+    patch_pixels: int = 11
+    """Longest kernel row that the patch former packs (pixels of 4 channels)."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.comparators <= 15:
+            raise ConfigError(f"datapath comparators must be 1 to 15, not {self.comparators}")
+        if not 1 <= self.patch_pixels <= 15:
+            raise ConfigError(f"datapath patch_pixels must be 1 to 15, not {self.patch_pixels}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorConfig:
+    """Everything that the gateware, the compiler and the simulators are parameterised with."""
+
+    name: str
+    array: ArrayConfig = field(default_factory=ArrayConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    datapath: DatapathConfig = field(default_factory=DatapathConfig)
+    clock_mhz: float = 50.0
+    """Clock that the board build of this preset asks for."""
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """32-bit hash of all sizes: a program carries it, the accelerator reports it."""
+        import zlib
+
+        text = repr((self.array, self.memory, self.datapath))
+        return zlib.crc32(text.encode())
+
+    @property
+    def multipliers(self) -> int:
+        """18 x 18 multipliers: the drain's and one affine multiplier per row."""
+        return self.array.rows * (self.array.drain_lanes + 1)
+
+
+_TINY = AcceleratorConfig(
+    name="tiny",
+    array=ArrayConfig(rows=4, columns=4, drain_lanes=2, count_width=10),
+    memory=MemoryConfig(
+        column_granules=512,
+        weight_words=2048,
+        coefficient_words=1024,
+        parameter_words=1024,
+        window_entries=128,
+        pass_entries=256,
+        threshold_groups=128,
+        activation_words=4096,
+        stream_vectors=1024,
+        external_words=32768,
+    ),
+    clock_mhz=50.0,
+)
+
+_ULX3S_85F = AcceleratorConfig(name="ulx3s-85f", clock_mhz=60.0)
+
+_ULX3S_12F = AcceleratorConfig(
+    name="ulx3s-12f",
+    array=ArrayConfig(rows=8, columns=8, drain_lanes=2, count_width=12),
+    memory=MemoryConfig(
+        column_granules=1024,
+        weight_words=512,
+        coefficient_words=256,
+        parameter_words=512,
+        window_entries=256,
+        pass_entries=128,
+        threshold_groups=64,
+        activation_words=2048,
+        stream_vectors=512,
+        external_words=8192,
+    ),
+    clock_mhz=50.0,
+)
+
+PRESETS: dict[str, AcceleratorConfig] = {
+    config.name: config
+    for config in (
+        _TINY,
+        _ULX3S_12F,
+        replace(_ULX3S_12F, name="ulx3s-25f"),
+        replace(
+            _ULX3S_85F,
+            name="ulx3s-45f",
+            array=replace(_ULX3S_85F.array, columns=8, drain_lanes=2),
+            memory=replace(
+                _ULX3S_85F.memory,
+                activation_words=4096,
+                weight_words=512,
+                coefficient_words=512,
+                external_words=4096,
+            ),
+        ),
+        _ULX3S_85F,
+    )
+}
+
+
+def preset(name: str) -> AcceleratorConfig:
+    """The preset called ``name``; raises :class:`ConfigError` that lists the known ones."""
+    try:
+        return PRESETS[name]
+    except KeyError:
+        known = ", ".join(sorted(PRESETS))
+        raise ConfigError(f"preset must be one of {known}, not {name!r}") from None
