@@ -1,0 +1,70 @@
+"""Training checkpoints: one file, plain tensors and numbers, replaced atomically."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from golden.quantizers import ActivationEncoding
+from golden.resnet20 import ResNet20
+
+FORMAT = 1
+
+
+class CheckpointError(Exception):
+    """A checkpoint file is missing, damaged or of another format."""
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` so that ``path`` always holds a whole checkpoint, old or new.
+
+    The file is written under a temporary name in the same folder, flushed to the disk and then
+    renamed over ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint written by :func:`save`.
+
+    Raises:
+        CheckpointError: If there is no such file, or it is not a whole checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} must be a checkpoint of this program: {error}") from error
+    version = content.get("format") if isinstance(content, dict) else None
+    if version != FORMAT:
+        raise CheckpointError(f"{path} must be a checkpoint of format {FORMAT}, not {version}")
+    return content
+
+
+def load_network(path: Path) -> ResNet20:
+    """The trained network of a checkpoint, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the file is no checkpoint, or its tensors do not fit the network.
+    """
+    content = load(path)
+    config = content["config"]
+    network = ResNet20(
+        config["weight_bits"],
+        config["activation_bits"],
+        ActivationEncoding(config["encoding"]),
+    )
+    try:
+        network.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
+    return network.eval()
