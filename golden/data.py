@@ -86,12 +86,12 @@ def load_cifar10(folder: Path | None = None) -> Cifar10:
     """
     path = (folder or cache_folder()) / CACHE_FILE
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             train = Images(arrays["train_pixels"], arrays["train_labels"])
             test = Images(arrays["test_pixels"], arrays["test_labels"])
     except FileNotFoundError as error:
         raise DataError(f"there is no {path}; `make data` fetches CIFAR-10") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is damaged ({error}); delete it and run `make data`") from error
     return Cifar10(train, test)
 
