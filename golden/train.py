@@ -12,7 +12,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -248,7 +248,7 @@ def _bits(text: str) -> int | None:
     return None if text == "float" else int(text)
 
 
-def parse_arguments(arguments: list[str] | None = None) -> TrainConfig:
+def parse_arguments(arguments: Sequence[str] | None = None) -> TrainConfig:
     """The configuration of a command line (by default that of this process)."""
     parser = argparse.ArgumentParser(prog="python -m golden.train", description=__doc__)
     base = TrainConfig(output=Path("resnet20.pt"))
