@@ -1,7 +1,5 @@
 """Payloads and signatures of the links between the blocks of the accelerator, defined once."""
 
-from __future__ import annotations
-
 from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
