@@ -76,13 +76,19 @@ class Semaphore(enum.IntEnum, shape=3):
     """Names of the semaphores by convention of the compiler; the gateware treats all alike."""
 
     FILLED_0 = 0
+    """FILL to COMPUTE: half 0 of the column buffers is ready."""
     FILLED_1 = 1
     FREED_0 = 2
+    """COMPUTE to FILL: half 0 may be overwritten."""
     FREED_1 = 3
     LOADED = 4
-    COMPUTED = 5
-    POSTED = 6
-    STORED = 7
+    """DMA to COMPUTE: weights, coefficients and tables are there."""
+    LOADED_POST = 5
+    """DMA to POST: parameters and thresholds are there."""
+    READY = 6
+    """POST or DMA to FILL: another part of an activation tensor is written."""
+    RELEASED = 7
+    """POST to DMA: a unit of work is done, its tables may be overwritten, results be read."""
 
 
 class DmaTarget(enum.Enum, shape=4):
@@ -212,7 +218,7 @@ INSTRUCTION_FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("residual_outer_y", 12, "stream vectors per step of the fourth count"),
         Field("stream_outer_x", 10, "stored stream vectors per step of the third count"),
         Field("stream_outer_y", 12, "stored stream vectors per step of the fourth count"),
-        Field("code_tile", 6, "activation granules from one channel tile to the next"),
+        Field("code_tile", 8, "activation granules from one channel tile to the next"),
         Field("code_outer_x", 12, "activation granules per step of the third count"),
         Field("code_outer_y", 16, "activation granules per step of the fourth count"),
     ),
