@@ -1,0 +1,1 @@
+"""Boards: clock, pins and the whole accelerator behind them."""
