@@ -1,0 +1,149 @@
+"""Column buffers: the input pixels of one strip of outputs, in two halves."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Const, Module, Signal, unsigned
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import AcceleratorConfig
+from ..payloads import ColumnWriteSignature
+from .delay import delayed, hops
+
+__all__ = ["ColumnBuffers", "GranuleMemory"]
+
+GRANULES = 2
+
+
+class GranuleMemory(wiring.Component):
+    """One half of a column buffer: two granules read, or two written, per cycle.
+
+    Each of the two ports has one address for reading and writing and does one of both, so that a
+    dual-port block RAM does without emulation logic. ``data_out`` follows a read by one cycle and
+    holds while writing.
+
+    Parameters
+    ----------
+    width
+        Bits of a granule.
+    depth
+        Granules.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        self._width = width
+        self._depth = depth
+        super().__init__(
+            {
+                "write": In(1),  # write both granules instead of reading
+                "address": In(range(depth)).array(GRANULES),
+                "data_in": In(width).array(GRANULES),
+                "data_out": Out(width).array(GRANULES),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.storage = storage = memory.Memory(
+            shape=unsigned(self._width), depth=self._depth, init=[]
+        )
+        for port in range(GRANULES):
+            write, read = storage.write_port(), storage.read_port()
+            m.d.comb += [
+                write.addr.eq(self.address[port]),
+                write.data.eq(self.data_in[port]),
+                write.en.eq(self.write),
+                read.addr.eq(self.address[port]),
+                read.en.eq(~self.write),
+                self.data_out[port].eq(read.data),
+            ]
+        return m
+
+
+class ColumnBuffers(wiring.Component):
+    """All column buffers with their base registers.
+
+    Column c reads the granules ``base[c] + low`` and ``base[c] + high`` of the half in use;
+    ``low``, ``high`` and ``half`` enter at column 0 and hop to the next column in every cycle.
+    ``start`` comes one cycle before the first word of a strip and hops alike: column c takes its
+    base from the broadcast ``base`` when ``start`` reaches it, c cycles after column 0.
+
+    The half that is not in use can be written at the same time, one word per cycle to all columns;
+    the data is in place ``write_latency`` cycles later.
+
+    Parameters
+    ----------
+    config
+        Uses the sizes of the array and of the column buffers.
+    """
+
+    #: Cycles from `low` and `high` to the activations of column 0.
+    latency = 3
+    #: Cycles from `write` to the end of the write in all columns.
+    write_latency = 3
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._columns = config.array.columns
+        self._rows = config.array.rows
+        self._depth = config.memory.column_granules
+        granules = range(self._depth)
+        super().__init__(
+            {
+                "start": In(1),  # at column 0, one cycle before the first word of a strip
+                "base": In(granules),  # of column c, c cycles after `start`
+                "low": In(granules),  # at column 0
+                "high": In(granules),  # at column 0
+                "half": In(1),  # at column 0; half that is read
+                "write": In(ColumnWriteSignature(config)),
+                "activations": Out(data.ArrayLayout(config.array.lanes, self._columns)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        write_address, write_data, write_halves = self._staged_write(m)
+        starts = hops(m, self.start, self._columns, name="start")
+        lows = hops(m, self.low, self._columns, name="low")
+        highs = hops(m, self.high, self._columns, name="high")
+        # The half selects between the outputs, at the end of the latency.
+        half = delayed(m, self.half, self.latency - 1, name="half")
+        halves = hops(m, half, self._columns, name="half")
+
+        for column in range(self._columns):
+            base = Signal(range(self._depth), name=f"base_{column}")
+            with m.If(starts[column]):
+                m.d.sync += base.eq(self.base)
+            outputs = []
+            for index, write_enable in enumerate(write_halves):
+                granules = GranuleMemory(self._rows, self._depth)
+                m.submodules[f"half_{index}_{column}"] = granules
+                enabled = Signal(name=f"write_{index}_{column}")
+                m.d.sync += enabled.eq(write_enable)
+                m.d.comb += granules.write.eq(enabled)
+                for port, offset in enumerate((lows[column], highs[column])):
+                    address = Signal(range(self._depth), name=f"address_{index}_{port}_{column}")
+                    m.d.sync += address.eq(base + offset)
+                    with m.If(write_enable):
+                        m.d.sync += address.eq(Cat(Const(port, 1), write_address))
+                    m.d.comb += [
+                        granules.address[port].eq(address),
+                        granules.data_in[port].eq(write_data.word_select(port, self._rows)),
+                    ]
+                outputs.append(Cat(granules.data_out[0], granules.data_out[1]))
+            m.d.sync += self.activations[column].eq(Array(outputs)[halves[column]])
+        return m
+
+    def _staged_write(self, m: Module) -> tuple[Signal, Signal, list[Signal]]:
+        """Registered write: address and enable per half, and the data one cycle after them."""
+        address = Signal.like(self.write.address, name="write_address")
+        early_data = Signal.like(self.write.data, name="write_data_early")
+        late_data = Signal.like(self.write.data, name="write_data")
+        halves = [Signal(name=f"write_half_{index}") for index in range(2)]
+        m.d.sync += [
+            address.eq(self.write.address),
+            early_data.eq(self.write.data),
+            late_data.eq(early_data),
+            halves[0].eq(self.write.enable & ~self.write.half),
+            halves[1].eq(self.write.enable & self.write.half),
+        ]
+        return address, late_data, halves

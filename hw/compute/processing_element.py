@@ -1,0 +1,76 @@
+"""One binary dot product of the array: a weight row against an activation column."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .popcount import Popcount
+
+__all__ = ["ProcessingElement"]
+
+
+class ProcessingElement(wiring.Component):
+    """Accumulates ``popcount(weights & activations)`` over the words of a pass.
+
+    One word per cycle without gaps between passes. ``valid`` and ``last`` belong to the word
+    whose operands came ``count_latency`` cycles before, so that one pair serves a whole column.
+
+    ``held`` carries the count of a pass in the cycle after its ``last`` and is zero in all other
+    cycles: counts of elements that finish at different times are combined by OR. This and the
+    cleared accumulator are synchronous resets, so one carry chain is all that an element needs
+    besides its popcount.
+
+    The counter of the ones of an activation column is the same element with the mask as weights.
+
+    Parameters
+    ----------
+    lanes
+        Width of the operands.
+    count_width
+        Width of the count of a pass.
+    group
+        As for :class:`Popcount`.
+    """
+
+    def __init__(self, lanes: int, count_width: int, *, group: int = 16) -> None:
+        self._popcount = Popcount(lanes, group=group)
+        self._count_width = count_width
+        super().__init__(
+            {
+                "weights": In(lanes),  # plane bits of the row
+                "activations": In(lanes),  # plane bits of the column
+                "valid": In(1),  # the word in the popcount's output counts
+                "last": In(1),  # it is the last word of a pass; implies `valid`
+                "held": Out(count_width),  # count of the pass, for one cycle
+            }
+        )
+
+    @property
+    def count_latency(self) -> int:
+        """Cycles from the operands of a word to its ``valid`` and ``last``."""
+        return self._popcount.latency
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the operands of the last word to ``held``."""
+        return self.count_latency + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.popcount = popcount = self._popcount
+        accumulator = Signal(self._count_width)
+        total = Signal(self._count_width)
+
+        m.d.comb += [
+            popcount.weights.eq(self.weights),
+            popcount.activations.eq(self.activations),
+            total.eq(accumulator + popcount.count),
+        ]
+        m.d.sync += self.held.eq(0)
+        with m.If(self.valid):
+            m.d.sync += accumulator.eq(total)
+        with m.If(self.last):
+            m.d.sync += [accumulator.eq(0), self.held.eq(total)]
+        return m
