@@ -50,9 +50,7 @@ def coefficient_words(coefficients: np.ndarray, config: AcceleratorConfig) -> np
     return (coefficients.ravel() & mask).astype(np.uint32)
 
 
-def window_words(
-    windows: np.ndarray, masks: np.ndarray, config: AcceleratorConfig
-) -> np.ndarray:
+def window_words(windows: np.ndarray, masks: np.ndarray, config: AcceleratorConfig) -> np.ndarray:
     """Window entries: low | high << 16, then the mask in ceil(lanes / 32) words."""
     offsets = (windows[:, 0] | windows[:, 1] << 16).astype(np.uint32)[:, None]
     padding = -config.array.lanes % 32

@@ -33,15 +33,21 @@ class Pass:
 class ConvolutionTables:
     """What the array needs for one layer.
 
-    ``windows`` int [words, 2] granule offsets; ``masks`` bool [words, lanes];
-    ``weights`` bool [tiles, weight words, rows, lanes]; ``coefficients`` int [tiles, passes, rows].
+    ``window_rows``, ``window_offsets`` int [words, 2]: buffer row and granule in the row;
+    ``masks`` bool [words, lanes]; ``weights`` bool [tiles, weight words, rows, lanes];
+    ``coefficients`` int [tiles, passes, rows].
     """
 
-    windows: np.ndarray
+    window_rows: np.ndarray
+    window_offsets: np.ndarray
     masks: np.ndarray
     passes: tuple[Pass, ...]
     weights: np.ndarray
     coefficients: np.ndarray
+
+    def windows(self, row_granules: int) -> np.ndarray:
+        """int [words, 2] granule offsets when a buffer row has ``row_granules``."""
+        return self.window_rows * row_granules + self.window_offsets
 
     def strip_cycles(self, config: AcceleratorConfig) -> int:
         """Cycles of one strip of one tile in steady state."""
@@ -51,15 +57,16 @@ class ConvolutionTables:
 
 @dataclass(frozen=True)
 class _Granule:
-    """One granule of a window: its offset and the kernel input that each lane holds."""
+    """One granule of a window: where it lies and the kernel input that each lane holds."""
 
+    row: int
     offset: int
     taps: np.ndarray
     """int [rows]: flat index into (kernel_h, kernel_w, in_channels), or -1."""
 
 
 def _window_granules(
-    layer: ConvolutionLayer, source: PlaneLayout, row_granules: int, span: tuple[int, int]
+    layer: ConvolutionLayer, source: PlaneLayout, span: tuple[int, int]
 ) -> list[_Granule]:
     """Granules of one window over channels [span), taps in row-major order, block by block."""
     _, _, kernel_h, kernel_w, channels = layer.weight_planes.shape
@@ -73,14 +80,12 @@ def _window_granules(
                 if not inside.any():
                     continue
                 taps = np.where(inside, (dy * kernel_w + dx) * channels + held, -1)
-                offset = dy * row_granules + dx * source.pixel_stride + block * source.slots
-                granules.append(_Granule(offset, taps))
+                offset = dx * source.pixel_stride + block * source.slots
+                granules.append(_Granule(dy, offset, taps))
     return granules
 
 
-def _patch_granules(
-    layer: ConvolutionLayer, rows: int, row_granules: int, blocks: int
-) -> list[_Granule]:
+def _patch_granules(layer: ConvolutionLayer, rows: int, blocks: int) -> list[_Granule]:
     """Granules of one window of row patches: channel 4 * age + byte, age 0 the newest pixel."""
     _, _, kernel_h, kernel_w, channels = layer.weight_planes.shape
     granules = []
@@ -90,7 +95,7 @@ def _patch_granules(
             dx, byte = kernel_w - 1 - position // 4, position % 4
             inside = (dx >= 0) & (byte < channels)
             taps = np.where(inside, (dy * kernel_w + dx) * channels + byte, -1)
-            granules.append(_Granule(dy * row_granules + block * 8, taps))
+            granules.append(_Granule(dy, block * 8, taps))
     return granules
 
 
@@ -98,16 +103,12 @@ def convolution_tables(
     layer: ConvolutionLayer,
     config: AcceleratorConfig,
     source: PlaneLayout | None,
-    row_granules: int,
     order: tuple[int, ...],
 ) -> ConvolutionTables:
-    """Tables of a layer whose column buffer rows have ``row_granules`` granules.
-
-    ``source`` is None for the image (row patches). ``order`` is the output's channel order.
-    """
+    """Tables of a layer. ``source`` is None for the image (row patches). ``order`` is the output's channel order."""
     rows, lanes = config.array.rows, config.array.lanes
     weight_bits, _, kernel_h, kernel_w, channels = layer.weight_planes.shape
-    windows: list[tuple[int, int]] = []
+    words: list[tuple[_Granule, _Granule]] = []
     taps: list[np.ndarray] = []
     passes: list[Pass] = []
     weight_words = 0
@@ -115,16 +116,16 @@ def convolution_tables(
     for range_index, span in enumerate(layer.ranges):
         if source is None:
             blocks = -(-4 * kernel_w // rows)
-            granules = _patch_granules(layer, rows, row_granules, blocks)
+            granules = _patch_granules(layer, rows, blocks)
         else:
-            granules = _window_granules(layer, source, row_granules, span)
-        first = len(windows)
+            granules = _window_granules(layer, source, span)
+        first = len(words)
         for low, high in zip(granules[::2], granules[1::2] + [None], strict=False):
             empty = np.full(rows, -1)
-            windows.append((low.offset, high.offset if high else low.offset))
+            words.append((low, high or low))
             taps.append(np.concatenate([low.taps, high.taps if high else empty]))
         planes = layer.coefficients.shape[3]
-        for start, length in _segments(first, len(windows) - first, config):
+        for start, length in _segments(first, len(words) - first, config):
             for weight_plane in range(weight_bits):
                 for plane in range(planes):
                     passes.append(
@@ -142,7 +143,8 @@ def convolution_tables(
         coefficients[real, index] = column[held[real]]
     tiles = len(order) // rows
     return ConvolutionTables(
-        windows=np.array(windows),
+        window_rows=np.array([[g.row for g in pair] for pair in words]),
+        window_offsets=np.array([[g.offset for g in pair] for pair in words]),
         masks=tap_index >= 0,
         passes=tuple(passes),
         weights=bits.reshape(tiles, rows, weight_words, lanes).transpose(0, 2, 1, 3),

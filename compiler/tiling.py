@@ -80,9 +80,7 @@ def geometry(
     )
 
 
-def _cost(
-    shape: Geometry, height: int, width: int, work: int, columns: int
-) -> tuple[int, int]:
+def _cost(shape: Geometry, height: int, width: int, work: int, columns: int) -> tuple[int, int]:
     """Cycles for the whole layer with tiles of that size, and the number of tiles.
 
     Filling and computing overlap, so a tile takes the longer of the two; the first fill is not

@@ -64,8 +64,6 @@ class TokenCounter:
             return 0
         bit = 1 << self.semaphore
         for _ in range(missing - 1):
-            program.append(
-                isa.Opcode.SYNC, layer, {"engine": self.consumer.value, "wait": bit}
-            )
+            program.append(isa.Opcode.SYNC, layer, {"engine": self.consumer.value, "wait": bit})
         self.taken = count
         return bit

@@ -1,0 +1,187 @@
+"""The compiler: exported model -> integer network -> program for one accelerator configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from golden.integer_network import (
+    CodeOutput,
+    ConvolutionLayer,
+    FixedPointOutput,
+    IntegerNetwork,
+    RawOutput,
+)
+from hw import isa
+from hw.config import AcceleratorConfig
+
+from .emit import Emitter
+from .image import MemoryImage
+from .plan import LayerPlan, Plan, plan_network
+from .program import LayerInfo, Program, ProgramError, TensorInfo
+
+__all__ = ["compile_model", "compile_network", "image_words"]
+
+
+def compile_model(model: Path, config: AcceleratorConfig) -> Program:
+    """Compile an exported ONNX file. Raises ``ModelError`` or :class:`ProgramError`."""
+    from golden.lowering import lower
+    from golden.onnx_import import load
+
+    return compile_network(lower(load(model)), config)
+
+
+def compile_network(network: IntegerNetwork, config: AcceleratorConfig) -> Program:
+    """Compile an integer network. Same input, same bytes."""
+    if not network.layers or not isinstance(network.layers[-1].outputs, RawOutput):
+        raise ProgramError("network must end in a layer with raw output")
+    plan = plan_network(network, config)
+    image = MemoryImage()
+    emitter = Emitter(network, plan, config, image)
+    placed = emitter.place_tables()
+    pixels = network.image.height * network.image.width
+    image_address = image.reserve(pixels)
+    results = plan.layers[-1].channel_tiles * config.array.rows
+    result_address = image.reserve(results)
+    emitter.emit_prologue(placed)
+    emitter.emit_image(image_address, result_address, placed)
+    prologue_entry = -1
+    try:
+        if emitter.prologue.instructions:
+            emitter.prologue.append(isa.Opcode.END, 0, {})
+            prologue_entry = image.append(emitter.prologue.words())
+        emitter.program.append(isa.Opcode.END, 0, {})
+        image_entry = image.append(emitter.program.words())
+    except isa.IsaError as error:
+        raise ProgramError(f"network must fit the instruction set: {error}") from error
+    if image.size > config.memory.external_words:
+        raise ProgramError(
+            f"program must fit the external memory: it needs {image.size} words, "
+            f"preset {config.name} has {config.memory.external_words}"
+        )
+    output = network.layers[-1].outputs
+    return Program(
+        network=network.name,
+        preset=config.name,
+        fingerprint=config.fingerprint,
+        prologue_entry=prologue_entry,
+        image_entry=image_entry,
+        image_address=image_address,
+        image_shape=(network.image.height, network.image.width, network.image.channels),
+        result_address=result_address,
+        result_count=network.layers[-1].output_shape[2],
+        result_fraction=output.fraction,
+        labels=network.labels,
+        layers=tuple(_layer_info(layer) for layer in plan.layers),
+        tensors=tuple(_tensor_infos(network, plan, emitter, config)),
+        memory=image.words(),
+    )
+
+
+def image_words(image: np.ndarray) -> np.ndarray:
+    """A raw uint8 image [H, W, C] as external memory words, one per pixel: bytes c0 c1 c2 c3."""
+    height, width, channels = image.shape
+    pixels = np.zeros((height, width, 4), np.uint8)
+    pixels[..., :channels] = image
+    return pixels.reshape(-1, 4).view("<u4").ravel().astype(np.uint32)
+
+
+def _written(plan: LayerPlan) -> tuple[str, ...]:
+    layer = plan.layer
+    names = []
+    if isinstance(layer, ConvolutionLayer) and layer.stream is not None:
+        names.append(layer.stream.tensor)
+    if layer.outputs is not None:
+        names.append(layer.outputs.tensor)
+    return tuple(names)
+
+
+def _layer_info(plan: LayerPlan) -> LayerInfo:
+    layer = plan.layer
+    if not isinstance(layer, ConvolutionLayer):
+        return LayerInfo(
+            tag=plan.tag,
+            name=layer.name,
+            kind="stream",
+            output_shape=layer.output_shape,
+            convolution_shape=layer.output_shape,
+            weight_label="",
+            source_label="",
+            binary_macs=0,
+            tensors=_written(plan),
+        )
+    weight_bits, _, kernel_h, kernel_w, channels = layer.weight_planes.shape
+    height, width, out_channels = layer.convolution_shape
+    planes = layer.coefficients.shape[3]
+    macs = height * width * out_channels * kernel_h * kernel_w * channels
+    return LayerInfo(
+        tag=plan.tag,
+        name=layer.name,
+        kind="convolution",
+        output_shape=layer.output_shape,
+        convolution_shape=layer.convolution_shape,
+        weight_label=layer.weight_label,
+        source_label=layer.source_label,
+        binary_macs=macs * weight_bits * planes,
+        tensors=_written(plan),
+    )
+
+
+def _tensor_infos(
+    network: IntegerNetwork, plan: Plan, emitter: Emitter, config: AcceleratorConfig
+) -> list[TensorInfo]:
+    infos = []
+    for layer_plan in plan.layers:
+        layer, order = layer_plan.layer, layer_plan.order
+        height, width, channels = layer.output_shape
+        common = {"layer": layer_plan.tag, "channels": channels, "order": order}
+        stream = layer_plan.stream_output
+        if stream is not None and isinstance(layer, ConvolutionLayer) and layer.stream is not None:
+            infos.append(
+                TensorInfo(
+                    name=layer.stream.tensor,
+                    kind="stream",
+                    height=stream.height,
+                    width=stream.width,
+                    planes=network.arithmetic.stream,
+                    slots=1,
+                    base=emitter.addresses.streams[layer.stream.tensor],
+                    pixel_stride=stream.blocks,
+                    row_stride=stream.row_stride,
+                    **common,
+                )
+            )
+        layout, output = layer_plan.plane_output, layer.outputs
+        if layout is not None and isinstance(output, CodeOutput | FixedPointOutput):
+            infos.append(
+                TensorInfo(
+                    name=output.tensor,
+                    kind="planes",
+                    height=height,
+                    width=width,
+                    planes=layout.planes,
+                    slots=layout.slots,
+                    base=emitter.addresses.planes[output.tensor],
+                    pixel_stride=layout.pixel_stride,
+                    row_stride=layout.row_stride,
+                    **common,
+                )
+            )
+        elif isinstance(output, RawOutput):
+            slots = 2 * config.array.rows * emitter.pixel_words
+            infos.append(
+                TensorInfo(
+                    name=output.tensor,
+                    kind="raw",
+                    height=height,
+                    width=width,
+                    planes=32,
+                    slots=slots,
+                    base=emitter.addresses.raw,
+                    pixel_stride=slots * layer_plan.channel_tiles,
+                    row_stride=slots * layer_plan.channel_tiles * width,
+                    **common,
+                )
+            )
+    return infos

@@ -1,0 +1,70 @@
+"""Readable listing of a program."""
+
+from __future__ import annotations
+
+from hw import isa
+
+from .program import Program
+
+__all__ = ["disassemble"]
+
+ENUMERATIONS = {
+    field.name: field.shape
+    for fields in isa.INSTRUCTION_FIELDS.values()
+    for field in fields
+    if not isinstance(field.shape, int)
+}
+
+
+def _semaphores(mask: int) -> str:
+    return "+".join(s.name for s in isa.Semaphore if mask >> s & 1)
+
+
+def _instruction(word: int, names: dict[int, str]) -> str:
+    opcode, fields = isa.decode(word)
+    tag, wait, signal = fields.pop("layer"), fields.pop("wait"), fields.pop("signal")
+    parts = [f"{opcode.name.lower():<12}", f"{names.get(tag, str(tag)):<24}"]
+    for name, value in fields.items():
+        if value == 0:
+            continue
+        enumeration = ENUMERATIONS.get(name)
+        parts.append(f"{name}={enumeration(value).name.lower() if enumeration else value}")
+    if wait:
+        parts.append(f"wait={_semaphores(wait)}")
+    if signal:
+        parts.append(f"signal={_semaphores(signal)}")
+    return " ".join(parts).rstrip()
+
+
+def _listing(program: Program, entry: int, names: dict[int, str]) -> list[str]:
+    lines, address = [], entry
+    while True:
+        words = program.memory[address : address + isa.INSTRUCTION_WORDS]
+        word = sum(int(value) << 32 * index for index, value in enumerate(words))
+        lines.append(f"{address:06x}  {_instruction(word, names)}")
+        if isa.Opcode(word & 0xF) is isa.Opcode.END:
+            return lines
+        address += isa.INSTRUCTION_WORDS
+
+
+def disassemble(program: Program) -> str:
+    """Header, tensor map and instructions as text; fields that are zero are left out."""
+    names = {layer.tag: layer.name for layer in program.layers}
+    lines = [
+        f"network {program.network} for preset {program.preset} "
+        f"(fingerprint {program.fingerprint:08x}), {len(program.memory)} words",
+        f"image at {program.image_address:06x}, shape {program.image_shape}; "
+        f"{program.result_count} results at {program.result_address:06x}",
+        "",
+        "tensors:",
+    ]
+    for tensor in program.tensors:
+        shape = f"{tensor.height} x {tensor.width} x {tensor.channels}"
+        lines.append(
+            f"  {tensor.name:<32} {tensor.kind:<7} {shape:<16} {tensor.planes:>2} bits "
+            f"at {tensor.base}"
+        )
+    if program.prologue_entry >= 0:
+        lines += ["", "prologue:", *_listing(program, program.prologue_entry, names)]
+    lines += ["", "image:", *_listing(program, program.image_entry, names)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,284 @@
+"""Planning: channel orders, layouts, tiles and tables of every layer, and what stays on chip."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.integer_network import (
+    CodeOutput,
+    ConvolutionLayer,
+    FixedPointOutput,
+    IntegerNetwork,
+    Layer,
+    PoolKind,
+    RawOutput,
+)
+from hw.config import AcceleratorConfig
+
+from .layout import PlaneLayout, StreamLayout, identity_order, output_order
+from .program import ProgramError
+from .tables import ConvolutionTables, convolution_tables, parameter_words, threshold_words
+from .tiling import Geometry, Tile, choose_tiles, geometry
+
+__all__ = ["LayerPlan", "Plan", "Table", "Unit", "plan_network"]
+
+
+class Table(enum.Enum):
+    """On-chip tables that the DMA engine loads."""
+
+    WEIGHTS = "weights"
+    COEFFICIENTS = "coefficients"
+    PARAMETERS = "parameters"
+    WINDOWS = "windows"
+    PASSES = "passes"
+    THRESHOLDS = "thresholds"
+
+
+PER_TILE = (Table.WEIGHTS, Table.COEFFICIENTS, Table.PARAMETERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPlan:
+    """One layer with everything that the emission needs, but no addresses yet."""
+
+    tag: int
+    layer: Layer
+    order: tuple[int, ...]
+    source: PlaneLayout | StreamLayout | None
+    """None: the image."""
+    residual_source: StreamLayout | None
+    plane_output: PlaneLayout | None
+    stream_output: StreamLayout | None
+    shape: Geometry | None
+    """None for a stream layer."""
+    tiles: tuple[Tile, ...]
+    tables: ConvolutionTables | None
+    parameters: np.ndarray
+    thresholds: np.ndarray | None
+
+    @property
+    def channel_tiles(self) -> int:
+        return len(self.parameters)
+
+    @property
+    def tile_width(self) -> int:
+        """Output columns of the widest tile: all tiles of a layer share its row length."""
+        return max(tile.width for tile in self.tiles)
+
+    def need(self, table: Table) -> int:
+        """Entries of a table: per channel tile for ``PER_TILE`` tables, else for the layer."""
+        if table is Table.PARAMETERS:
+            return self.parameters.shape[1]
+        if table is Table.THRESHOLDS:
+            return 0 if self.thresholds is None else len(self.thresholds)
+        if self.tables is None:
+            return 0
+        return {
+            Table.WEIGHTS: self.tables.weights.shape[1],
+            Table.COEFFICIENTS: len(self.tables.passes),
+            Table.WINDOWS: len(self.tables.masks),
+            Table.PASSES: len(self.tables.passes),
+        }[table]
+
+    def total(self, table: Table) -> int:
+        return self.need(table) * (self.channel_tiles if table in PER_TILE else 1)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Channel tiles [first, first + count) of a layer: what is loaded and computed at once."""
+
+    plan: LayerPlan
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole network."""
+
+    layers: tuple[LayerPlan, ...]
+    units: tuple[Unit, ...]
+    resident: frozenset[Table]
+    """Tables that hold all layers at once and are loaded only once."""
+    capacity: dict[Table, int]
+
+
+def _capacities(config: AcceleratorConfig) -> dict[Table, int]:
+    memory = config.memory
+    return {
+        Table.WEIGHTS: memory.weight_words,
+        Table.COEFFICIENTS: memory.coefficient_words,
+        Table.PARAMETERS: memory.parameter_words,
+        Table.WINDOWS: memory.window_entries,
+        Table.PASSES: memory.pass_entries,
+        Table.THRESHOLDS: memory.threshold_groups,
+    }
+
+
+def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
+    """Plan all layers; raises :class:`ProgramError` for what cannot be mapped, with the numbers."""
+    widths = network.arithmetic
+    if (widths.coefficient, widths.accumulator, widths.stream) != (
+        config.datapath.coefficient_width,
+        config.datapath.accumulator_width,
+        config.datapath.stream_width,
+    ):
+        raise ProgramError(
+            f"network arithmetic must equal the preset's datapath, not {widths} "
+            f"against {config.datapath}"
+        )
+    planes: dict[str, PlaneLayout | None] = {network.image.name: None}
+    streams: dict[str, StreamLayout] = {}
+    plans: list[LayerPlan] = []
+    for tag, layer in enumerate(network.layers):
+        plan = _plan_layer(tag, layer, config, planes, streams)
+        if plan.plane_output is not None and layer.outputs is not None:
+            planes[layer.outputs.tensor] = plan.plane_output
+        if isinstance(layer, ConvolutionLayer) and layer.stream is not None:
+            streams[layer.stream.tensor] = _present(plan.stream_output)
+        plans.append(plan)
+    capacity = _capacities(config)
+    resident = frozenset(
+        table for table in Table if sum(p.total(table) for p in plans) <= capacity[table]
+    )
+    if Table.WINDOWS not in resident:
+        resident -= {Table.PASSES}  # pass entries hold window addresses, which then move
+    units = [unit for plan in plans for unit in _units(plan, resident, capacity)]
+    return Plan(tuple(plans), tuple(units), resident, capacity)
+
+
+def _present(layout: StreamLayout | None) -> StreamLayout:
+    if layout is None:
+        raise ProgramError("a stored stream must have a layout")
+    return layout
+
+
+def _plan_layer(
+    tag: int,
+    layer: Layer,
+    config: AcceleratorConfig,
+    planes: dict[str, PlaneLayout | None],
+    streams: dict[str, StreamLayout],
+) -> LayerPlan:
+    rows = config.array.rows
+    if tag > 255:
+        raise ProgramError(f"network must have at most 256 layers, not more than {tag}")
+    residual = layer.residual if isinstance(layer, ConvolutionLayer) else None
+    if residual is not None and residual.window > 1 and layer.pool is not None:
+        raise ProgramError(
+            f"layer {layer.name}: a pooled residual must not be combined with pooling"
+        )
+    residual_source = streams[residual.tensor] if residual is not None else None
+    shape: Geometry | None = None
+    tables: ConvolutionTables | None = None
+    source: PlaneLayout | StreamLayout | None
+    if isinstance(layer, ConvolutionLayer):
+        plane_source = source = planes[layer.source]
+        order = output_order(
+            layer, residual, residual_source.order if residual_source else None, rows
+        )
+        shape = geometry(layer, plane_source, config)
+        tables = convolution_tables(layer, config, plane_source, order)
+        tiles = _convolution_tiles(layer, shape, tables, config, len(order) // rows)
+    else:
+        source = streams[layer.source]
+        order = source.order
+        tiles = (Tile(0, 0, *layer.output_shape[:2]),)
+    height, width, channels = layer.output_shape
+    if isinstance(layer.outputs, RawOutput) and (
+        (height, width) != (1, 1) or order != identity_order(channels, rows)
+    ):
+        raise ProgramError(
+            f"layer {layer.name}: raw output must be 1 x 1 without a permuting residual, "
+            f"not {height} x {width}"
+        )
+    return LayerPlan(
+        tag=tag,
+        layer=layer,
+        order=order,
+        source=source,
+        residual_source=residual_source,
+        plane_output=_plane_output(layer, order, rows),
+        stream_output=_stream_output(layer, order, rows),
+        shape=shape,
+        tiles=tiles,
+        tables=tables,
+        parameters=parameter_words(layer, order, rows),
+        thresholds=threshold_words(layer.outputs, config)
+        if isinstance(layer.outputs, CodeOutput)
+        else None,
+    )
+
+
+def _plane_output(layer: Layer, order: tuple[int, ...], rows: int) -> PlaneLayout | None:
+    if isinstance(layer.outputs, CodeOutput):
+        planes = layer.outputs.planes
+    elif isinstance(layer.outputs, FixedPointOutput):
+        planes = layer.outputs.bits
+    else:
+        return None
+    height, width, _ = layer.output_shape
+    return PlaneLayout(height=height, width=width, order=order, planes=planes, rows=rows)
+
+
+def _stream_output(layer: Layer, order: tuple[int, ...], rows: int) -> StreamLayout | None:
+    if not isinstance(layer, ConvolutionLayer) or layer.stream is None:
+        return None
+    if layer.pool is not None:
+        raise ProgramError(f"layer {layer.name}: a stored stream must not be pooled in one layer")
+    height, width, _ = layer.convolution_shape
+    return StreamLayout(height=height, width=width, order=order, rows=rows)
+
+
+def _convolution_tiles(
+    layer: ConvolutionLayer,
+    shape: Geometry,
+    tables: ConvolutionTables,
+    config: AcceleratorConfig,
+    channel_tiles: int,
+) -> tuple[Tile, ...]:
+    pool = layer.pool
+    if pool is not None and pool.kind is PoolKind.MAXIMUM and pool.stride != pool.window:
+        raise ProgramError(f"layer {layer.name}: fused pool windows must not overlap")
+    # A sum over the whole image runs through one post command: one tile.
+    whole = pool is not None and pool.kind is PoolKind.SUM
+    if max(shape.pool) > 15:
+        raise ProgramError(
+            f"layer {layer.name}: pool window must be at most 15 x 15, not {shape.pool}"
+        )
+    return tuple(
+        choose_tiles(
+            layer.name,
+            shape,
+            config.memory.column_granules,
+            tables.strip_cycles(config) * channel_tiles,
+            config.array.columns,
+            whole=whole,
+        )
+    )
+
+
+def _units(plan: LayerPlan, resident: frozenset[Table], capacity: dict[Table, int]) -> list[Unit]:
+    """Split the channel tiles so that each unit's streamed tables fit half of their memory."""
+    group = min(plan.channel_tiles, 255)
+    for table in Table:
+        need = plan.need(table)
+        if table in resident or need == 0:
+            continue
+        half = capacity[table] // 2
+        if need > half:
+            unit = "channel tile" if table in PER_TILE else "layer"
+            raise ProgramError(
+                f"layer {plan.layer.name} must fit the {table.value} memory: a {unit} needs "
+                f"{need} entries, half of the memory has {half}"
+            )
+        if table in PER_TILE:
+            group = min(group, half // need)
+    return [
+        Unit(plan, first, min(group, plan.channel_tiles - first))
+        for first in range(0, plan.channel_tiles, group)
+    ]
