@@ -30,6 +30,9 @@ class Board:
     platform: type
     """Its class in amaranth-boards."""
 
+    multipliers: int
+    """18 x 18 multipliers of the device."""
+
     oscillator_mhz: float = 25.0
 
     def make_platform(self) -> object:
@@ -44,15 +47,16 @@ class Board:
 
 
 def _boards() -> dict[str, Board]:
-    sizes = ("12f", "25f", "45f", "85f")
+    multipliers = {"12f": 28, "25f": 28, "45f": 72, "85f": 156}
     boards = {
         f"ulx3s-{size}": Board(
             name=f"ulx3s-{size}",
             device=f"LFE5U-{size.upper()}",
             preset=f"ulx3s-{size}",
             platform=getattr(ulx3s, f"ULX3S_{size.upper()}_Platform"),
+            multipliers=count,
         )
-        for size in sizes
+        for size, count in multipliers.items()
     }
     return {**boards, "ulx3s": boards["ulx3s-85f"]}
 
