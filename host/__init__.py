@@ -1,0 +1,1 @@
+"""Host software: talks to an accelerator on a board, or to a simulated one, over the host link."""
