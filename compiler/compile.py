@@ -27,9 +27,9 @@ __all__ = ["compile_model", "compile_network", "image_words"]
 def compile_model(model: Path, config: AcceleratorConfig) -> Program:
     """Compile an exported ONNX file. Raises ``ModelError`` or :class:`ProgramError`."""
     from golden.lowering import lower
-    from golden.onnx_import import load
+    from golden.onnx_import import import_model
 
-    return compile_network(lower(load(model)), config)
+    return compile_network(lower(import_model(model)), config)
 
 
 def compile_network(network: IntegerNetwork, config: AcceleratorConfig) -> Program:
