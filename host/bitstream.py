@@ -31,6 +31,7 @@ from host.bitstream_report import (
 )
 from host.floorplan import draw_floorplan
 from host.tools import StageDisplay, ToolError, ToolRunner
+from hw.board.clock import PllSettings
 from hw.board.ulx3s import Board, UlxTop, board
 from hw.config import AcceleratorConfig, ConfigError, preset
 
@@ -108,6 +109,7 @@ def build(
         config = replace(config, clock_mhz=clock)
     if seeds < 1:
         raise ConfigError(f"number of seeds must be at least 1, not {seeds}")
+    PllSettings.for_frequency(target.oscillator_mhz, config.clock_mhz)
     if core is None:
         _require_fit(target, config)
     out = out or Path("build/bitstream") / board_name

@@ -142,7 +142,7 @@ class BitstreamReport:
         seeds = ", ".join(f"{seed}: {mhz:.1f} MHz" for seed, mhz in sorted(self.seeds.items()))
         lines = [
             f"{self.preset} on {self.board} ({self.device}), build {self.build}",
-            f"Clock: {self.clock_reached_mhz:.1f} MHz reached, {self.clock_target_mhz:g} MHz wanted",
+            f"Clock: {self.clock_reached_mhz:.1f} MHz reached of {self.clock_target_mhz:g} wanted",
             f"Array: {self.binary_macs_per_cycle} binary MACs per cycle, {operations:.3f} T/s",
             f"Critical path: {self.critical_path.path_text}",
             f"Seed {self.seed} of {seeds}",

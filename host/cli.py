@@ -1,0 +1,298 @@
+"""The command ``lqfpga``. Each command imports what it needs only when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["cli", "main"]
+
+OWN_PACKAGES = ("compiler", "golden", "host", "hw", "sim")
+CIFAR10_LABELS = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class ProjectError(click.ClickException):
+    """One line on standard error, exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"error: {self.format_message()}", file=file or sys.stderr)
+
+
+class ProjectGroup(click.Group):
+    """Turns errors that the user can mend into one line; defects of the program stay tracebacks."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if ctx.params.get("traceback") or not _is_users(error):
+                raise
+            raise ProjectError(_one_line(error)) from error
+
+
+def _is_users(error: Exception) -> bool:
+    if isinstance(error, click.exceptions.Exit | click.Abort | click.ClickException):
+        return False
+    if isinstance(error, ModuleNotFoundError):
+        return (error.name or "").partition(".")[0] not in OWN_PACKAGES
+    own = type(error).__module__.partition(".")[0] in OWN_PACKAGES
+    return own or isinstance(error, ValueError | OSError)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"Python package {error.name} must be installed: run `lqfpga doctor`"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'file'}: {error.strerror.lower()}"
+    return " ".join(str(error).split())
+
+
+@click.group(
+    cls=ProjectGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--traceback", is_flag=True, help="Show where in the program an error comes from.")
+def cli(traceback: bool) -> None:
+    """LQ-Nets on an FPGA: train, export, compile, simulate, build, run.
+
+    \b
+    First steps, without a board:
+      lqfpga doctor                            is everything installed?
+      lqfpga train resnet20 --epochs 30        a checkpoint
+      lqfpga export resnet20.pt -o model.onnx  the exported model
+      lqfpga sim model.onnx --limit 1          the accelerator, simulated
+    \b
+    With a board:
+      lqfpga bitstream --board ulx3s           the accelerator, as a bitstream
+      lqfpga flash --board ulx3s               into the board
+      lqfpga compile model.onnx --preset ulx3s-85f -o model.lqp
+      lqfpga run --port /dev/ttyUSB0 model.lqp cat.png
+    """
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """List every tool with its version, and how to install the missing ones.
+
+    Exit code 1 if something needed is missing.
+    """
+    from rich.console import Console
+
+    from host.doctor import examine, is_healthy, print_findings, to_plain
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps(to_plain(findings), indent=2))
+    else:
+        print_findings(findings, Console())
+    sys.exit(0 if is_healthy(findings) else 1)
+
+
+@cli.command()
+@click.option("--board", default="ulx3s", show_default=True, help="ulx3s-12f, -25f, -45f or -85f.")
+@click.option("--preset", help="Configuration; by default the one made for the board.")
+@click.option("--out", type=FOLDER, help="Folder; by default build/bitstream/BOARD.")
+@click.option("--seed", default=1, show_default=True, help="First seed of the placer.")
+@click.option("--seeds", default=1, show_default=True, help="Seeds to try; the fastest is kept.")
+@click.option("--clock", type=float, help="Clock in MHz, if not that of the preset.")
+def bitstream(
+    board: str, preset: str | None, out: Path | None, seed: int, seeds: int, clock: float | None
+) -> None:
+    """Synthesise, place and route the accelerator for a board.
+
+    Takes a minute for the smallest preset and some ten for the largest. Writes BOARD.bit,
+    report.json, report.txt and floorplan.png, and fails if the clock is not met.
+
+    \b
+    Examples:
+      lqfpga bitstream --board ulx3s-12f --preset tiny
+      lqfpga bitstream --board ulx3s-85f --seeds 4 --clock 65
+    """
+    from host.bitstream import build
+
+    report = build(board, preset, out=out, seed=seed, seeds=seeds, clock=clock)
+    click.echo(report.to_text(), nl=False)
+
+
+@cli.command()
+@click.argument("bitstream", type=FILE, required=False)
+@click.option("--board", default="ulx3s", show_default=True, help="The connected board.")
+@click.option("--permanent", is_flag=True, help="Keep the design when the power goes off.")
+def flash(bitstream: Path | None, board: str, permanent: bool) -> None:
+    """Program a connected board, with BITSTREAM or what `lqfpga bitstream` made last.
+
+    \b
+    Examples:
+      lqfpga flash --board ulx3s-12f
+      lqfpga flash build/bitstream/ulx3s/ulx3s.bit --permanent
+    """
+    from host.flash import flash as program_board
+
+    bitstream = bitstream or Path("build/bitstream") / board / f"{board}.bit"
+    program_board(bitstream, board, permanent=permanent)
+
+
+@cli.command("compile")
+@click.argument("model", type=FILE)
+@click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@click.option("-o", "--output", type=FILE, help="Program file; by default MODEL with .lqp.")
+def compile_command(model: Path, preset: str, output: Path | None) -> None:
+    """Compile an exported MODEL (.onnx) to a program for one configuration.
+
+    \b
+    Example:
+      lqfpga compile resnet20.onnx --preset ulx3s-85f -o resnet20.lqp
+    """
+    from compiler.compile import compile_model
+    from hw.config import preset as find_preset
+
+    program = compile_model(model, find_preset(preset))
+    output = output or model.with_suffix(".lqp")
+    program.save(output)
+    click.echo(f"{output}: {len(program.layers)} layers, {4 * len(program.memory)} bytes")
+
+
+@cli.command()
+@click.argument("program", type=FILE)
+def disassemble(program: Path) -> None:
+    """Print the instructions of a PROGRAM file.
+
+    \b
+    Example:
+      lqfpga disassemble resnet20.lqp | less
+    """
+    from compiler.disassembler import disassemble as listing
+    from compiler.program import Program
+
+    click.echo(listing(Program.load(program)))
+
+
+@cli.command()
+@click.argument("model", type=FILE)
+@click.argument("images", type=click.Path(path_type=Path), required=False)
+@click.option("--limit", type=click.IntRange(1), help="Simulate only so many images.")
+@click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@click.option(
+    "--simulator",
+    type=click.Choice(["verilator", "icarus"]),
+    default="verilator",
+    show_default=True,
+    help="icarus is slow, but knows undefined values.",
+)
+@click.option("--out", type=FOLDER, help="Folder of the report.")
+@click.option("--waves/--no-waves", default=True, show_default=True, help="Waves of a mismatch.")
+def sim(
+    model: Path,
+    images: Path | None,
+    limit: int | None,
+    preset: str,
+    simulator: str,
+    out: Path | None,
+    waves: bool,
+) -> None:
+    """Simulate the gateware on IMAGES and compare every tensor with the integer network.
+
+    IMAGES is a folder of .png or .jpg files, or an .npz file; without it the input is noise. Exit
+    code 1 if a single bit differs.
+
+    \b
+    Examples:
+      lqfpga sim resnet20.onnx pictures/ --limit 5
+      lqfpga sim tiny.onnx --preset tiny --simulator icarus
+    """
+    from sim.cosimulation import simulate
+
+    options: dict[str, Any] = {} if out is None else {"out": out}
+    report = simulate(
+        model,
+        images,
+        limit=limit,
+        preset_name=preset,
+        simulator=simulator,
+        waves=waves,
+        **options,
+    )
+    sys.exit(0 if report.passed else 1)
+
+
+@cli.command()
+@click.option("--source", type=FOLDER, help="Folder with the original files, to need no network.")
+def data(source: Path | None) -> None:
+    """Fetch CIFAR-10 and prepare it for training.
+
+    \b
+    Examples:
+      lqfpga data
+      lqfpga data --source ~/cifar-10-batches-py
+    """
+    from golden.data import prepare
+
+    prepare(source=source, report=click.echo)
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    options_metavar="",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def train(arguments: tuple[str, ...]) -> None:
+    """Train a network; `lqfpga train --help` lists the options.
+
+    \b
+    Example:
+      lqfpga train resnet20 --weights 2 --activations 2 --output resnet20.pt
+    """
+    from golden.train import parse_arguments
+    from golden.train import train as run_training
+
+    run_training(parse_arguments(list(arguments)))
+
+
+@cli.command()
+@click.argument("checkpoint", type=FILE)
+@click.option("-o", "--output", type=FILE, help="Model file; by default CHECKPOINT with .onnx.")
+@click.option("--calibration", default=500, show_default=True, help="Images that set the ranges.")
+@click.option("--data", "folder", type=FOLDER, help="Prepared data set, if not the cache.")
+def export(checkpoint: Path, output: Path | None, calibration: int, folder: Path | None) -> None:
+    """Export a trained CHECKPOINT to an ONNX file that stock onnxruntime runs.
+
+    \b
+    Example:
+      lqfpga export resnet20.pt -o resnet20.onnx
+    """
+    from golden.checkpoint import load_network
+    from golden.data import load_cifar10
+    from golden.export import export_model
+
+    network = load_network(checkpoint).eval()
+    images = load_cifar10(folder).train.pixels[:calibration]
+    output = output or checkpoint.with_suffix(".onnx")
+    export_model(network, output, labels=CIFAR10_LABELS, calibration_images=images)
+    click.echo(f"{output}: {output.stat().st_size} bytes")
+
+
+def main() -> None:
+    """Entry point of the command ``lqfpga``."""
+    cli(prog_name="lqfpga")
+
+
+if __name__ == "__main__":
+    main()
