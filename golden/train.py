@@ -1,6 +1,6 @@
 """Train a learned-quantized network on CIFAR-10, on a CPU, resumable at every epoch.
 
-``python -m golden.train resnet20 --weights 2 --activations 2 --epochs 36 --output FILE``
+``python -m golden.train resnet20 --weights 2 --activations 2 --epochs 30 --output FILE``
 
 One cycle of the learning rate (linear rise, cosine fall), SGD with Nesterov momentum, random
 crops and flips. Order and augmentation of the images are drawn from a generator that is seeded
@@ -113,7 +113,7 @@ class Trainer:
         compiled = torch.compile(compare_and_sum, dynamic=False)
         try:
             compiled(torch.zeros(8), torch.zeros(1), torch.zeros(2))
-        except Exception as error:  # Whatever is wrong with the compiler, training can do without.
+        except (RuntimeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
             self.report(f"training without a C++ compiler, which is slower: {reason}")
             return
@@ -143,10 +143,9 @@ class Trainer:
 
     def _resume(self) -> None:
         saved = checkpoint.load(self.config.output)
-        ours = self.config.to_plain()
-        free = ("epochs", "output", "resume", "threads", "data", "init", "compile")
-        for name, value in ours.items():
-            if name not in free and saved["config"].get(name) != value:
+        # Another number of epochs is fine: the rest of the run follows the new schedule.
+        for name, value in self.config.to_plain().items():
+            if name != "epochs" and saved["config"].get(name) != value:
                 raise TrainingError(
                     f"{name} must be {saved['config'].get(name)} as in the checkpoint, not {value}"
                 )
@@ -250,24 +249,35 @@ def _bits(text: str) -> int | None:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> TrainConfig:
     """The configuration of a command line (by default that of this process)."""
-    parser = argparse.ArgumentParser(prog="python -m golden.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m golden.train",
+        description="Train a learned-quantized network on CIFAR-10.",
+    )
     base = TrainConfig(output=Path("resnet20.pt"))
-    parser.add_argument("network", choices=["resnet20"])
-    parser.add_argument("--output", type=Path, default=base.output)
-    parser.add_argument("--weights", type=_bits, default=base.weight_bits, help="1..8 or float")
-    parser.add_argument("--activations", type=_bits, default=base.activation_bits)
-    parser.add_argument("--encoding", type=ActivationEncoding, default=base.encoding)
-    parser.add_argument("--epochs", type=int, default=base.epochs)
-    parser.add_argument("--batch", type=int, default=base.batch)
-    parser.add_argument("--peak-lr", type=float, default=base.peak_lr)
-    parser.add_argument("--seed", type=int, default=base.seed)
-    parser.add_argument("--data", type=Path, help="folder of the prepared data set")
-    parser.add_argument("--init", type=Path, help="checkpoint to start from")
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--no-compile", dest="compile", action="store_false")
+
+    def option(name: str, kind: Callable[[str], object], default: object, text: str) -> None:
+        shown = "" if default is None else " (default: %(default)s)"
+        parser.add_argument(name, type=kind, default=default, help=text + shown)
+
+    parser.add_argument("network", choices=["resnet20"], help="network to train")
+    option("--output", Path, base.output, "checkpoint file, replaced after every epoch")
+    option("--weights", _bits, base.weight_bits, "planes per weight, 1..8, or float")
+    option("--activations", _bits, base.activation_bits, "planes per activation, 1..8, or float")
+    option("--encoding", str, base.encoding.value, "activation code bits, unsigned or signed")
+    option("--epochs", int, base.epochs, "passes over the training images")
+    option("--batch", int, base.batch, "images per step")
+    option("--peak-lr", float, base.peak_lr, "highest learning rate of the cycle")
+    option("--seed", int, base.seed, "seed of weights, order and augmentation")
+    option("--data", Path, None, "folder of the prepared data set, if not the cache")
+    option("--init", Path, None, "checkpoint to take fitting tensors from")
+    option("--threads", int, None, "CPU threads, if not all")
+    parser.add_argument("--resume", action="store_true", help="go on from the output file")
+    parser.add_argument(
+        "--no-compile", dest="compile", action="store_false", help="do not use a C++ compiler"
+    )
     options = vars(parser.parse_args(arguments))
     del options["network"]
+    options["encoding"] = ActivationEncoding(options["encoding"])
     options["weight_bits"] = options.pop("weights")
     options["activation_bits"] = options.pop("activations")
     return replace(base, **options)

@@ -38,7 +38,7 @@ class TrainConfig:
     weight_bits: int | None = 2
     activation_bits: int | None = 2
     encoding: ActivationEncoding = ActivationEncoding.UNSIGNED
-    epochs: int = 36
+    epochs: int = 30
     batch: int = 128
     peak_lr: float = 0.1
     rise: float = 0.15
@@ -61,8 +61,9 @@ class TrainConfig:
             raise ValueError(f"rise must be in 0..1, not {self.rise}")
 
     def to_plain(self) -> dict[str, Any]:
-        """The configuration as numbers and strings, the form that a checkpoint holds."""
-        plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        """What determines the numbers of the run, as a checkpoint holds it: no paths of a machine."""
+        local = ("output", "data", "init", "resume", "threads", "compile")
+        plain = {name: value for name, value in asdict(self).items() if name not in local}
         return {"network": "resnet20", **plain, "encoding": self.encoding.value}
 
 
