@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from ..config import AcceleratorConfig
 from ..isa import Opcode, instruction_layout
@@ -26,8 +27,6 @@ from .tables import RowTable, WindowTable
 from .vector_queue import VectorQueue
 
 __all__ = ["ComputeEngine"]
-
-QUEUE_STRIPS = 2
 
 
 class ComputeEngine(wiring.Component):
@@ -110,6 +109,12 @@ class ComputeEngine(wiring.Component):
         return self.count_delay + Drain.latency
 
     @property
+    def queue_depth(self) -> int:
+        """Vectors in the queue and on their way to it, so many that strips that are as short as
+        possible do not wait: a strip reserves its places when its last word is issued."""
+        return 1 << ceil_log2(self.vector_delay + VectorQueue.latency + self._config.array.columns)
+
+    @property
     def vector_latency(self) -> int:
         """Cycles from ``array_busy`` with the last word of a strip to the offer of a vector."""
         return self.vector_delay + VectorQueue.latency
@@ -122,7 +127,7 @@ class ComputeEngine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        depth = QUEUE_STRIPS * config.array.columns
+        depth = self.queue_depth
         m.submodules.loops = loops = PassLoops(config)
         m.submodules.lookup = lookup = PassLookup(config)
         m.submodules.sequencer = sequencer = Sequencer(config, queue_depth=depth)

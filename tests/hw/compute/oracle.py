@@ -26,7 +26,7 @@ class Tables:
     """window, length, plane, weight"""
 
     @classmethod
-    def random(cls, config: AcceleratorConfig, rng: random.Random, windows: int = 24) -> Tables:
+    def random(cls, config: AcceleratorConfig, rng: random.Random, windows: int = 16) -> Tables:
         generator = np.random.default_rng(rng.getrandbits(32))
         array, memory = config.array, config.memory
         offsets = generator.integers(0, 64, (windows, 2))
@@ -48,7 +48,7 @@ class Tables:
         first = len(self.passes)
         for length in lengths:
             window = rng.randrange(len(self.windows) - length + 1)
-            self.passes.append((window, length, rng.randrange(4), rng.randrange(40)))
+            self.passes.append((window, length, rng.randrange(4), rng.randrange(15)))
         return first
 
     def compute(self, command: dict[str, int], granules: np.ndarray) -> list[list[int]]:
@@ -115,9 +115,9 @@ def random_command(tables: Tables, rng: random.Random, half: int, **fixed: int) 
         "half": half,
         "tiles": rng.choice([1, 1, 2, 3]),
         "pixels": rng.choice([1, columns, rng.randrange(1, 4 * columns)]),
-        "weight_base": rng.randrange(20),
-        "weight_stride": rng.randrange(60),
-        "coefficient_base": rng.randrange(20),
+        "weight_base": rng.randrange(8),
+        "weight_stride": rng.randrange(30),
+        "coefficient_base": rng.randrange(16),
         "outer_x": rng.choice([1, 3, 5]),
         **order,
         **strides,
@@ -145,8 +145,8 @@ async def write_table(ctx, port, entries) -> None:
     ctx.set(port.enable, 0)
 
 
-async def load_tables(ctx, dut, tables: Tables, words: int = 300) -> None:
-    """Write all tables (of weights and coefficients the first ``words``)."""
+async def load_tables(ctx, dut, tables: Tables) -> None:
+    """Write all tables (of weights and coefficients those that random commands can reach)."""
     array = tables.config.array
     writes = {
         "windows": [
@@ -158,13 +158,11 @@ async def load_tables(ctx, dut, tables: Tables, words: int = 300) -> None:
             for i, entry in enumerate(tables.passes)
         ],
         "weights": [
-            (row, i, pack(tables.weights[i, row]))
-            for i in range(min(words, len(tables.weights)))
-            for row in range(array.rows)
+            (row, i, pack(tables.weights[i, row])) for i in range(100) for row in range(array.rows)
         ],
         "coefficients": [
             (row, i, int(tables.coefficients[i, row]) & (1 << 18) - 1)
-            for i in range(min(words, len(tables.coefficients)))
+            for i in range(32)
             for row in range(array.rows)
         ],
     }

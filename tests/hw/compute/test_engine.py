@@ -33,7 +33,9 @@ NARROW = replace(
     array=replace(TINY.array, rows=8, columns=2, drain_lanes=1),
     memory=replace(TINY.memory, column_granules=256),
 )
+LONG = replace(WIDE, name="long", array=replace(WIDE.array, columns=16, drain_lanes=8))
 CONFIGS = [replace(TINY, memory=replace(TINY.memory, column_granules=256)), WIDE, NARROW]
+STROBES = ("array_busy", "wait_drain", "wait_post", "busy", "idle", "done")
 CYCLE_LIMIT = 40_000
 
 
@@ -56,12 +58,13 @@ class Run:
         ]
         self.granules = [random_granules(config, self.rng) for _ in range(commands)]
         self.vectors = []
-        self.offered = []
-        self.issued = []
+        self.taken = []
+        self.accepted = []
         self.done = 0
         self.filled = 0
+        self.late = False  # issue no command before all halves are filled
         self.cycles = 0
-        self.strobes = {"array_busy": [], "wait_drain": [], "wait_post": [], "idle": []}
+        self.strobes = {name: [] for name in STROBES}
 
     def expected(self) -> list[list[int]]:
         return [
@@ -80,21 +83,28 @@ class Run:
 
     async def command(self, ctx) -> None:
         for index, command in enumerate(self.commands):
-            while self.filled <= index:
+            while self.filled < (len(self.commands) if self.late else index + 1):
                 await ctx.tick()
             await send(
                 ctx, self.dut.command, instruction(self.dut.command.payload.shape(), command)
             )
 
     async def observe(self, ctx) -> None:
-        async for _, _, done, *strobes in ctx.tick().sample(
-            self.dut.done, *(getattr(self.dut, name) for name in self.strobes)
+        command, vectors = self.dut.command, self.dut.vectors
+        async for _, _, accepted, taken, *strobes in ctx.tick().sample(
+            command.valid & command.ready,
+            vectors.valid & vectors.ready,
+            *(getattr(self.dut, name) for name in STROBES),
         ):
-            self.cycles += 1
-            assert self.cycles < CYCLE_LIMIT, "the commands must finish"
-            self.done += done
+            if accepted:
+                self.accepted.append(self.cycles)
+            if taken:
+                self.taken.append(self.cycles)
             for values, strobe in zip(self.strobes.values(), strobes, strict=True):
                 values.append(strobe)
+            self.done += self.strobes["done"][-1]
+            self.cycles += 1
+            assert self.cycles < CYCLE_LIMIT, "the commands must finish"
 
     async def take(self, ctx) -> None:
         stream = self.dut.vectors
@@ -106,7 +116,6 @@ class Run:
             _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
             if valid and ready:
                 self.vectors.append([payload[row] for row in range(rows)])
-                self.offered.append(self.cycles)
         ctx.set(stream.ready, 1)
         await ctx.tick().repeat(60)
 
@@ -128,3 +137,84 @@ def test_vectors_equal_the_oracle(config, stall, seed):
     assert run.vectors == run.expected(), f"seed {seed}"
     assert run.done == len(run.commands)
     assert run.strobes["idle"][-1]
+
+
+def indices(strobe: list[int]) -> list[int]:
+    return [cycle for cycle, value in enumerate(strobe) if value]
+
+
+def command_over(tables: Tables, lengths: list[int], **fields: int) -> dict[str, int]:
+    first = tables.add_passes(random.Random(0), lengths)
+    return random_command(
+        tables,
+        random.Random(0),
+        fields.pop("half"),
+        pass_first=first,
+        passes=len(lengths),
+        **fields,
+    )
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, LONG], ids=lambda config: config.name)
+@pytest.mark.parametrize("lengths", [[1], [1, 1, 5], [3, 1, 1, 1], [9, 9], [2, 7, 4]])
+def test_strips_take_the_documented_cycles(config, lengths):
+    columns = config.array.columns
+    run = Run(config, 0, commands=0)
+    command = command_over(run.tables, lengths, half=0, tiles=2, pixels=6 * columns)
+    run.commands, run.granules = [command], [random_granules(config, run.rng)]
+    run.simulate()
+    strip = run.tables.strip_cycles(command)
+
+    assert run.vectors == run.expected()
+    firsts = run.taken[::columns]
+    assert {later - first for first, later in zip(firsts, firsts[1:], strict=False)} == {strip}
+    words = indices(run.strobes["array_busy"])
+    assert len(words) == 12 * sum(lengths)
+    assert words[0] - run.accepted[0] == run.dut.command_latency
+    strip_end = words[sum(lengths) - 1]
+    assert firsts[0] - strip_end == run.dut.vector_latency
+    assert indices(run.strobes["done"]) == [words[-1] + run.dut.done_latency]
+    waits = 1 + words[-1] - words[0] - len(words)
+    assert sum(run.strobes["wait_drain"]) == waits
+    assert not any(run.strobes["wait_post"])
+
+
+@pytest.mark.parametrize(("last_length", "lost"), [(7, 0), (12, 0), (6, 1), (2, 5)])
+def test_commands_follow_one_another(last_length, lost):
+    config = CONFIGS[0]
+    run = Run(config, 0, commands=0)
+    command = command_over(run.tables, [8, last_length], half=0, tiles=1, pixels=1)
+    run.commands = [command, {**command, "half": 1}]
+    run.granules = [random_granules(config, run.rng) for _ in range(2)]
+    run.late = True
+    run.simulate()
+    words = indices(run.strobes["array_busy"])
+    assert run.vectors == run.expected()
+    assert words[-1] - words[0] + 1 - len(words) == lost
+
+
+def test_strip_waits_for_room_in_the_queue():
+    config = CONFIGS[0]
+    run = Run(config, 0, commands=0, stall=0.8)
+    command = command_over(run.tables, [2, 2], half=0, tiles=1, pixels=40)
+    run.commands, run.granules = [command], [random_granules(config, run.rng)]
+    run.simulate()
+    assert run.vectors == run.expected()
+    assert any(run.strobes["wait_post"])
+
+
+def test_busy_and_idle_cover_everything_in_flight():
+    config = CONFIGS[0]
+    run = Run(config, 3, stall=0.5).simulate()
+    idle = indices(run.strobes["idle"])
+    assert set(range(run.accepted[0] + 1)) <= set(idle)
+    for cycle, is_idle in enumerate(run.strobes["idle"]):
+        vectors = sum(
+            command["tiles"] * command["pixels"]
+            for command, accepted in zip(run.commands, run.accepted, strict=True)
+            if accepted < cycle
+        )
+        taken = sum(when < cycle for when in run.taken)
+        assert is_idle <= (taken == vectors), f"cycle {cycle}"
+    words = indices(run.strobes["array_busy"])
+    assert all(run.strobes["busy"][cycle] for cycle in words)
