@@ -51,10 +51,14 @@ def disassemble(program: Program) -> str:
     """Header, tensor map and instructions as text; fields that are zero are left out."""
     names = {layer.tag: layer.name for layer in program.layers}
     lines = [
-        f"network {program.network} for preset {program.preset} "
-        f"(fingerprint {program.fingerprint:08x}), {len(program.memory)} words",
-        f"image at {program.image_address:06x}, shape {program.image_shape}; "
-        f"{program.result_count} results at {program.result_address:06x}",
+        (
+            f"network {program.network} for preset {program.preset} "
+            f"(fingerprint {program.fingerprint:08x}), {len(program.memory)} words"
+        ),
+        (
+            f"image at {program.image_address:06x}, shape {program.image_shape}; "
+            f"{program.result_count} results at {program.result_address:06x}"
+        ),
         "",
         "tensors:",
     ]

@@ -125,7 +125,8 @@ class Emitter:
     ) -> int:
         """A residual that ends here is overwritten in place: each vector is read before."""
         layer, output = plan.layer, plan.stream_output
-        assert isinstance(layer, ConvolutionLayer) and layer.stream is not None
+        assert isinstance(layer, ConvolutionLayer)
+        assert layer.stream is not None
         assert output is not None
         residual = layer.residual
         end = last.get(layer.stream.tensor, index)
@@ -292,9 +293,9 @@ class Emitter:
                     self._post(plan, loaded, tile, first, count, unit.first, residual),
                 )
             final = number + 1 == len(plan.tiles)
-            if last_of_layer and plan.plane_output is not None and plan.layer.outputs is not None:
-                if final or (number + 1) % every == 0:
-                    self._signal_rows(plan, tile, final, post)
+            readable = last_of_layer and plan.plane_output is not None
+            if readable and (final or (number + 1) % every == 0):
+                self._signal_rows(plan, tile, final, post)
         return post
 
     def _signal_rows(self, plan: LayerPlan, tile: Tile, final: bool, post: dict[str, int]) -> None:
@@ -312,7 +313,8 @@ class Emitter:
 
     def _emit_fill(self, plan: LayerPlan, tile: Tile) -> None:
         layer, shape = plan.layer, plan.shape
-        assert isinstance(layer, ConvolutionLayer) and shape is not None
+        assert isinstance(layer, ConvolutionLayer)
+        assert shape is not None
         height, width, _ = layer.input_shape
         top, left = layer.padding[:2]
         y0 = tile.y * layer.stride[0] - top
@@ -367,7 +369,8 @@ class Emitter:
     def _emit_compute(self, unit: Unit, loaded: _Loaded, tile: Tile) -> None:
         plan = unit.plan
         shape, tables = plan.shape, plan.tables
-        assert shape is not None and tables is not None
+        assert shape is not None
+        assert tables is not None
         half = self.fills % 2
         self.fills += 1
         row = shape.row_granules(plan.tile_width) * shape.stride[0]

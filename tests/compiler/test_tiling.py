@@ -1,0 +1,59 @@
+"""Tests of compiler.tiling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compiler.program import ProgramError
+from compiler.tiling import Geometry, choose_tiles
+
+
+def _geometry(**changes: object) -> Geometry:
+    values = {
+        "kernel": (3, 3),
+        "stride": (1, 1),
+        "pixel_granules": 2,
+        "pool": (1, 1),
+        "output": (32, 32),
+    }
+    return Geometry(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("capacity", [64, 200, 1024, 4096])
+@pytest.mark.parametrize("pool", [(1, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize("output", [(32, 32), (7, 13), (1, 1), (30, 5)])
+def test_tiles_cover_the_output_once_and_fit(
+    capacity: int, pool: tuple[int, int], output: tuple[int, int]
+) -> None:
+    output = tuple(max(size // p, 1) * p for size, p in zip(output, pool, strict=True))  # type: ignore[assignment]
+    shape = _geometry(pool=pool, output=output)
+    tiles = choose_tiles("conv", shape, capacity, 20, 16, whole=False)
+    covered = np.zeros(output, int)
+    width = max(tile.width for tile in tiles)
+    for tile in tiles:
+        covered[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width] += 1
+        assert shape.granules(tile.height, width) <= capacity
+        assert tile.height % pool[0] == tile.width % pool[1] == 0
+    assert (covered == 1).all()
+
+
+def test_a_layer_that_fits_is_one_tile_unless_filling_dominates() -> None:
+    shape = _geometry(output=(8, 8))
+    tiles = choose_tiles("conv", shape, 1024, 10_000, 16, whole=False)
+    assert sum(tile.height * tile.width for tile in tiles) == 64
+
+
+def test_a_window_that_does_not_fit_is_refused_with_the_numbers() -> None:
+    shape = _geometry(pixel_granules=200)
+    with pytest.raises(
+        ProgramError, match=r"^layer big must fit a column buffer: its smallest tile needs 1800 gr"
+    ):
+        choose_tiles("big", shape, 1024, 20, 16, whole=False)
+
+
+def test_whole_demands_a_single_tile() -> None:
+    shape = _geometry(output=(8, 8), pool=(8, 8))
+    assert len(choose_tiles("gap", shape, 1024, 20, 16, whole=True)) == 1
+    with pytest.raises(ProgramError, match=r"^layer gap must fit a column buffer"):
+        choose_tiles("gap", shape, 100, 20, 16, whole=True)
