@@ -1,0 +1,261 @@
+"""Rounds fused layers to the integers of the integer network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.fixed_point import signed_range
+from golden.float_weights import float_weight_planes
+from golden.graph import Encoding, FloatWeights, ModelError, Weights
+from golden.integer_network import (
+    Affine,
+    Arithmetic,
+    CodeOutput,
+    ConvolutionLayer,
+    FixedPointOutput,
+    Layer,
+    Output,
+    Pool,
+    RawOutput,
+    Residual,
+    StreamLayer,
+    StreamOutput,
+)
+from golden.lowering_plan import (
+    AffinePlan,
+    BranchPlan,
+    CodeTarget,
+    ConvolutionPlan,
+    FixedTarget,
+    LayerPlan,
+    Plan,
+    PoolPlan,
+    StreamPlan,
+)
+from golden.lowering_scale import (
+    MAX_SHIFT,
+    Formats,
+    affine_fraction,
+    largest_fraction,
+    range_fraction,
+    rounded,
+)
+from golden.lowering_source import SourceTable
+
+__all__ = ["Rounder"]
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A convolution's weights as planes, and its float coefficients without the inputs' basis."""
+
+    planes: np.ndarray
+    """bool [K, Cout, kh, kw, Cin]."""
+    factors: np.ndarray
+    """float64 [Cout, K]: weight basis times the layer's scale."""
+
+
+class Rounder:
+    """Rounds the layers of one plan.
+
+    Args:
+        plan: The fused layers.
+        sources: Their plane tensors.
+        arithmetic: Widths.
+        weight_bits: Planes of float weights.
+    """
+
+    def __init__(
+        self, plan: Plan, sources: SourceTable, arithmetic: Arithmetic, weight_bits: int
+    ) -> None:
+        self._sources = sources
+        self._arithmetic = arithmetic
+        self._matrices: dict[str, _Matrix] = {}
+        for layer in plan.layers:
+            if isinstance(layer, ConvolutionPlan):
+                self._matrices[layer.name] = _matrix(layer, weight_bits)
+
+    def settle(self, layer: LayerPlan, formats: Formats) -> None:
+        """Lower the formats of the tensors that ``layer`` reads and writes to what it can do."""
+        if isinstance(layer, ConvolutionPlan):
+            fraction = self._fraction(layer, formats)
+            if layer.residual is not None:
+                halvings = 2 * (layer.residual.window - 1)
+                formats.limit_stream(layer.residual.tensor, fraction - halvings)
+            if layer.rounds:
+                formats.limit_stream(layer.end, fraction)
+        else:
+            fraction = formats.streams[layer.source]
+        if layer.branch is not None and isinstance(layer.branch.target, FixedTarget):
+            if layer.branch.affine is not None:
+                fraction = self._affine_fraction(layer, layer.branch, layer.branch.affine, formats)
+            formats.limit_fixed(layer.branch.target.tensor, fraction)
+
+    def layer(self, layer: LayerPlan, formats: Formats) -> Layer:
+        """The integer layer."""
+        if isinstance(layer, StreamPlan):
+            return self._stream_layer(layer, formats)
+        return self._convolution(layer, formats)
+
+    def _coefficients(self, layer: ConvolutionPlan, formats: Formats) -> np.ndarray:
+        """float64 [ranges, Cout, K, planes]."""
+        factors = self._matrices[layer.name].factors
+        parts = self._sources[layer.source].parts
+        bases = np.stack([part.basis(formats.fixed) for part in parts])
+        return factors[None, :, :, None] * bases[:, None, None, :]
+
+    def _fraction(self, layer: ConvolutionPlan, formats: Formats) -> int:
+        """Fraction bits of the accumulator: the most for which the worst case fits."""
+        coefficients = self._coefficients(layer, formats)
+        _, coefficient_top = signed_range(self._arithmetic.coefficient)
+        _, top = signed_range(self._arithmetic.accumulator)
+        kernel = self._matrices[layer.name].planes.shape[2:4]
+        taps = np.array(
+            [
+                kernel[0] * kernel[1] * (part.last - part.first)
+                for part in self._sources[layer.source].parts
+            ]
+        )
+        branch = layer.branch
+        summands = branch.summands if branch is not None and branch.affine is None else 1
+        largest_stream = 1 << (self._arithmetic.stream - 1)
+
+        def fits(fraction: int) -> bool:
+            integers = np.abs(np.rint(np.ldexp(coefficients, fraction)))
+            if integers.max() > coefficient_top:
+                return False
+            worst = (integers.sum(axis=(2, 3)) * taps[:, None]).sum(axis=0)
+            worst = worst + np.abs(np.rint(np.ldexp(layer.offset, fraction)))
+            if layer.residual is not None:
+                stream = formats.streams[layer.residual.tensor]
+                worst = worst + np.ldexp(float(largest_stream), max(fraction - stream, 0))
+            return bool(worst.max() * summands <= top)
+
+        start = range_fraction(float(np.abs(coefficients).max()), self._arithmetic.coefficient)
+        if layer.residual is not None:
+            start = min(start, formats.streams[layer.residual.tensor] + MAX_SHIFT)
+        if layer.rounds:
+            start = min(start, formats.streams[layer.end] + MAX_SHIFT)
+        return largest_fraction(fits, start, layer.name, "the worst-case sum")
+
+    def _affine_fraction(
+        self, layer: LayerPlan, branch: BranchPlan, affine: AffinePlan, formats: Formats
+    ) -> int:
+        stream = layer.source if isinstance(layer, StreamPlan) else layer.end
+        return affine_fraction(
+            affine, branch.summands, formats.streams[stream], self._arithmetic, layer.name
+        )
+
+    def _convolution(self, layer: ConvolutionPlan, formats: Formats) -> ConvolutionLayer:
+        fraction = self._fraction(layer, formats)
+        source = self._sources[layer.source]
+        matrix = self._matrices[layer.name]
+        branch = layer.branch
+        stream_shift = fraction - formats.streams[layer.end] if layer.rounds else 0
+        outputs, affine = self._outputs(layer, fraction, formats)
+        return ConvolutionLayer(
+            name=layer.name,
+            source=source.tensor,
+            input_shape=layer.input_shape,
+            convolution_shape=layer.convolution_shape,
+            output_shape=layer.convolution_shape if branch is None else branch.shape,
+            weight_planes=matrix.planes,
+            coefficients=rounded(self._coefficients(layer, formats), fraction),
+            ranges=tuple((part.first, part.last) for part in source.parts),
+            bias=rounded(layer.offset, fraction),
+            stride=layer.stride,
+            padding=layer.padding,
+            weight_label=f"W{len(matrix.planes)}",
+            source_label=source.label,
+            fraction=fraction,
+            residual=self._residual(layer, fraction, formats),
+            relu_stream=layer.relu_stream,
+            stream=(StreamOutput(layer.end, formats.streams[layer.end]) if layer.store else None),
+            stream_shift=stream_shift,
+            affine=affine,
+            relu=branch is not None and branch.relu,
+            pool=None if branch is None else _pool(branch.pool),
+            outputs=outputs,
+        )
+
+    def _residual(self, layer: ConvolutionPlan, fraction: int, formats: Formats) -> Residual | None:
+        if layer.residual is None:
+            return None
+        window = layer.residual.window
+        shift = fraction - formats.streams[layer.residual.tensor] - 2 * (window - 1)
+        return Residual(layer.residual.tensor, window, shift, layer.residual.channel_map)
+
+    def _stream_layer(self, layer: StreamPlan, formats: Formats) -> StreamLayer:
+        fraction = formats.streams[layer.source]
+        outputs, affine = self._outputs(layer, fraction, formats)
+        assert outputs is not None
+        return StreamLayer(
+            name=layer.name,
+            source=layer.source,
+            input_shape=layer.input_shape,
+            output_shape=layer.branch.shape,
+            shift=0,
+            stream_shift=0,
+            fraction=fraction,
+            relu_stream=layer.branch.relu_first,
+            affine=affine,
+            relu=layer.branch.relu,
+            pool=_pool(layer.branch.pool),
+            outputs=outputs,
+        )
+
+    def _outputs(
+        self, layer: LayerPlan, fraction: int, formats: Formats
+    ) -> tuple[Output | None, Affine | None]:
+        """Output and affine map of the layer's branch; its value has ``fraction`` before them."""
+        branch = layer.branch
+        if branch is None:
+            return None, None
+        affine: Affine | None = None
+        if branch.affine is not None:
+            stream = layer.source if isinstance(layer, StreamPlan) else layer.end
+            fraction = self._affine_fraction(layer, branch, branch.affine, formats)
+            gain = rounded(branch.affine.gain, fraction - formats.streams[stream])
+            affine = Affine(gain, rounded(branch.affine.offset, fraction))
+        target = branch.target
+        if isinstance(target, CodeTarget):
+            return self._codes(target, fraction), affine
+        if isinstance(target, FixedTarget):
+            kept = formats.fixed[target.tensor]
+            bits = self._sources[target.value].planes
+            return FixedPointOutput(target.tensor, bits, fraction - kept, kept), affine
+        return RawOutput(target.tensor, fraction), affine
+
+    def _codes(self, target: CodeTarget, fraction: int) -> CodeOutput:
+        """Thresholds ``floor(t * 2**fraction)``: an integer is above t if it is above its floor."""
+        node = target.node
+        codes = node.sorted_levels()[1]
+        if node.encoding is Encoding.SIGNED:
+            codes = codes | (1 << node.planes)
+        scaled = np.floor(np.ldexp(node.thresholds().astype(np.float64), fraction))
+        low, high = signed_range(self._arithmetic.accumulator)
+        thresholds = np.clip(scaled, low, high).astype(np.int64)
+        return CodeOutput(target.tensor, self._sources[node.name].planes, thresholds, codes)
+
+
+def _matrix(layer: ConvolutionPlan, weight_bits: int) -> _Matrix:
+    planes, basis = _weight_planes(layer.weights, weight_bits)
+    factors = (basis * layer.scale).T
+    for what, values in (("weights", factors), ("bias", layer.offset)):
+        if not np.isfinite(values).all():
+            raise ModelError(f"node {layer.name!r}: folded {what} must be finite, not NaN or inf")
+    return _Matrix(np.ascontiguousarray(planes.transpose(0, 1, 3, 4, 2)), factors)
+
+
+def _weight_planes(weights: Weights, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(weights, FloatWeights):
+        return float_weight_planes(weights.values, bits)
+    return weights.planes, weights.basis
+
+
+def _pool(pool: PoolPlan | None) -> Pool | None:
+    if pool is None:
+        return None
+    return Pool(pool.kind, pool.window, pool.stride, pool.minimum, pool.padding)
