@@ -50,13 +50,11 @@ class Popcount(wiring.Component):
     lanes
         Width of the operands.
     group
-        Lanes between two registers; a power of two. Smaller is faster and costs flip-flops
+        Lanes between two registers. Smaller is faster and costs flip-flops
         (``docs/decisions/0001-array.md``).
     """
 
     def __init__(self, lanes: int, *, group: int = 16) -> None:
-        if group < 2 or group & (group - 1):
-            raise ValueError(f"group must be a power of two from 2, not {group}")
         self._lanes = lanes
         self._group = min(group, lanes)
         super().__init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_strips_take_the_documented_cycles(config, lengths):
 
     assert run.vectors == run.expected()
     firsts = run.taken[::columns]
-    assert {later - first for first, later in zip(firsts, firsts[1:], strict=False)} == {strip}
+    assert {later - first for first, later in pairwise(firsts)} == {strip}
     words = indices(run.strobes["array_busy"])
     assert len(words) == 12 * sum(lengths)
     assert words[0] - run.accepted[0] == run.dut.command_latency
