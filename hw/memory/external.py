@@ -1,0 +1,149 @@
+"""External memory made of block RAM: for small boards and for simulation."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.payloads import MemoryPortSignature
+
+__all__ = ["BlockExternalMemory"]
+
+ADDRESS_WIDTH = 24
+LENGTH_WIDTH = 20
+
+
+class BlockExternalMemory(wiring.Component):
+    """One burst at a time, one word per cycle, from block RAM.
+
+    The first word of a read burst is offered ``latency`` + 4 cycles after its request was taken,
+    the others follow in every cycle in which the reader is ready. The next request may be taken
+    while the last words are under way. Reads beyond the last word give zero, writes there are dropped;
+    each such word gives a pulse on ``out_of_range``.
+
+    Parameters
+    ----------
+    words
+        Size in 32-bit words.
+    latency
+        Cycles from a request to the first word, on top of the memory's own.
+    stall_seed
+        Simulation only: not None inserts pseudo-random stalls in requests and data, in about
+        half of the cycles, from a 16-bit shift register with this start value.
+    init
+        Contents at the start.
+    """
+
+    #: The port, from the requester's viewpoint flipped.
+    port: In(MemoryPortSignature())
+    #: One cycle for each word that lies beyond the memory.
+    out_of_range: Out(1)
+
+    def __init__(
+        self,
+        words: int,
+        *,
+        latency: int = 0,
+        stall_seed: int | None = None,
+        init: list[int] | None = None,
+    ) -> None:
+        if not 1 <= words <= 1 << ADDRESS_WIDTH:
+            raise ValueError(
+                f"external memory words must be 1 to {1 << ADDRESS_WIDTH}, not {words}"
+            )
+        if latency < 0:
+            raise ValueError(f"external memory latency must not be negative, not {latency}")
+        if stall_seed is not None and not 1 <= stall_seed < 1 << 16:
+            raise ValueError(f"external memory stall_seed must be 1 to 65535, not {stall_seed}")
+        self._words = words
+        self._latency = latency
+        self._stall_seed = stall_seed
+        #: Contents; a testbench may look at ``data``.
+        self.memory = memory.Memory(shape=unsigned(32), depth=words, init=init or [])
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = self.memory
+        write = self.memory.write_port()
+
+        address = Signal(ADDRESS_WIDTH)
+        left = Signal(LENGTH_WIDTH)
+        wait = Signal(range(self._latency + 1))
+        inside = Signal()
+        issue = Signal()
+        go = self._stall(m)
+        port = self.port
+        can_issue = self._read_pipeline(m, address, issue & inside, issue, go)
+
+        m.d.comb += [
+            inside.eq(address < self._words),
+            write.addr.eq(address),
+            write.data.eq(port.write_data.payload),
+        ]
+
+        def step(done: str) -> None:
+            m.d.comb += self.out_of_range.eq(~inside)
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+            with m.If(left == 1):
+                m.next = done
+
+        with m.FSM():
+            with m.State("IDLE"):
+                request = port.requests.payload
+                m.d.comb += port.requests.ready.eq(go)
+                m.d.sync += [
+                    address.eq(request.address),
+                    left.eq(request.length),
+                    wait.eq(self._latency),
+                ]
+                with m.If(port.requests.valid & go):
+                    with m.If(request.write):
+                        m.next = "WRITE"
+                    with m.Else():
+                        m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 0):
+                    m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += issue.eq(can_issue)
+                with m.If(can_issue):
+                    step("IDLE")
+            with m.State("WRITE"):
+                m.d.comb += port.write_data.ready.eq(go)
+                with m.If(port.write_data.valid & go):
+                    m.d.comb += write.en.eq(inside)
+                    step("IDLE")
+        return m
+
+    def _read_pipeline(
+        self, m: Module, address: Signal, enable: Value, issue: Value, go: Value
+    ) -> Value:
+        """Block RAM read and output register; returns whether a word may be issued."""
+        read = self.memory.read_port()
+        fetched = Signal()
+        is_word = Signal()
+        output = self.port.read_data
+        take = Signal()
+        can_issue = Signal()
+        m.d.comb += [
+            take.eq((~output.valid | output.ready) & go),
+            can_issue.eq(~fetched | take),
+            read.addr.eq(address),
+            read.en.eq(can_issue),
+        ]
+        with m.If(can_issue):
+            m.d.sync += [fetched.eq(issue), is_word.eq(enable)]
+        with m.If(output.ready):
+            m.d.sync += output.valid.eq(0)
+        with m.If(take):
+            m.d.sync += [output.valid.eq(fetched), output.payload.eq(Mux(is_word, read.data, 0))]
+        return can_issue
+
+    def _stall(self, m: Module) -> Value:
+        """1 in cycles that may transfer."""
+        if self._stall_seed is None:
+            return Const(1, 1)
+        state = Signal(16, init=self._stall_seed)
+        m.d.sync += state.eq(Cat(state[1:], state[0] ^ state[2] ^ state[3] ^ state[5]))
+        return state[0]

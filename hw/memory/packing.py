@@ -1,0 +1,52 @@
+"""Between 32-bit words of the external memory and entries of the on-chip memories."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from hw.config import AcceleratorConfig
+from hw.isa import DmaTarget
+from hw.payloads import threshold_group
+
+__all__ = ["WORD", "EntryFormat", "entry_formats"]
+
+WORD = 32
+"""Bits of an external memory word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryFormat:
+    """How the entries of one target lie in the external memory."""
+
+    depth: int
+    """Entries of the target (per row)."""
+    rows: int
+    """Memories that are loaded in turns, rows innermost."""
+    words: int
+    """Words per entry."""
+    entries: int = 1
+    """Entries per word; more than 1 only if ``words`` is 1."""
+
+    def words_of(self, count: int) -> int:
+        """Words that ``count`` entries take."""
+        return -(-count // self.entries) * self.words
+
+
+def entry_formats(config: AcceleratorConfig) -> dict[DmaTarget, EntryFormat]:
+    """The formats of ``docs/architecture.md``, section Data formats."""
+    lanes, rows, sizes = config.array.lanes, config.array.rows, config.memory
+    item = {"words": max(1, lanes // WORD), "entries": max(1, WORD // lanes)}
+    comparators = config.datapath.comparators
+    assert threshold_group(config).length == comparators
+    return {
+        DmaTarget.WEIGHTS: EntryFormat(depth=sizes.weight_words, rows=rows, **item),
+        DmaTarget.COEFFICIENTS: EntryFormat(depth=sizes.coefficient_words, rows=rows, words=1),
+        DmaTarget.PARAMETERS: EntryFormat(depth=sizes.parameter_words, rows=1, words=1),
+        DmaTarget.WINDOWS: EntryFormat(
+            depth=sizes.window_entries, rows=1, words=1 + ceil(lanes / WORD)
+        ),
+        DmaTarget.PASSES: EntryFormat(depth=sizes.pass_entries, rows=1, words=2),
+        DmaTarget.THRESHOLDS: EntryFormat(
+            depth=sizes.threshold_groups, rows=1, words=2 * comparators
+        ),
+        DmaTarget.ACTIVATIONS: EntryFormat(depth=sizes.activation_words, rows=1, **item),
+    }

@@ -1,0 +1,96 @@
+"""Words of the activation memory to words of the external memory."""
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.memory.packing import WORD
+
+__all__ = ["ActivationStore"]
+
+
+class ActivationStore(wiring.Component):
+    """Reads ``count`` activation words and packs them like a load of activations unpacks them.
+
+    An activation word takes 2 cycles and, besides, one for each external word. That is enough for
+    results; nothing larger is ever stored. The rest of the last external word is zero.
+
+    Parameters
+    ----------
+    config
+        Sizes.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._depth = config.memory.activation_words
+        self._lanes = config.array.lanes
+        super().__init__(
+            {
+                # One cycle: begin.
+                "start": In(1),
+                # First activation word and their number (at least 1), at `start`.
+                "address": In(16),
+                "count": In(20),
+                # Reads of the activation memory; the word comes one cycle after the transfer.
+                "read": Out(stream.Signature(unsigned(exact_log2(self._depth)))),
+                "data": In(self._lanes),
+                # External words.
+                "words": Out(stream.Signature(unsigned(WORD))),
+                # One cycle: the last external word has been taken.
+                "done": Out(1),
+                # One cycle: a word beyond the activation memory was read.
+                "bad_address": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        items = max(1, WORD // self._lanes)
+        parts = max(1, self._lanes // WORD)
+        address = Signal(17)
+        left = Signal(20)
+        buffer = Signal(WORD * parts)
+        item = Signal(range(items + 1))
+        part = Signal(range(parts + 1))
+
+        m.d.comb += [
+            self.read.payload.eq(address),
+            self.words.payload.eq(buffer[:WORD]),
+        ]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [
+                    address.eq(self.address),
+                    left.eq(self.count),
+                    item.eq(0),
+                    part.eq(0),
+                    buffer.eq(0),
+                ]
+                with m.If(self.start):
+                    m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += self.read.valid.eq(1)
+                with m.If(self.read.ready):
+                    m.d.comb += self.bad_address.eq(address >= self._depth)
+                    m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += [buffer.word_select(item, self._lanes).eq(self.data), item.eq(item + 1)]
+                with m.If((item == items - 1) | (left == 0)):
+                    m.next = "SEND"
+                with m.Else():
+                    m.next = "READ"
+            with m.State("SEND"):
+                m.d.comb += self.words.valid.eq(1)
+                with m.If(self.words.ready):
+                    m.d.sync += [buffer.eq(buffer >> WORD), part.eq(part + 1)]
+                    with m.If(part == parts - 1):
+                        m.d.sync += [part.eq(0), item.eq(0)]
+                        with m.If(left == 0):
+                            m.d.comb += self.done.eq(1)
+                            m.next = "IDLE"
+                        with m.Else():
+                            m.next = "READ"
+        return m
