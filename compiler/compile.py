@@ -18,6 +18,8 @@ from hw.config import AcceleratorConfig
 
 from .emit import Emitter
 from .image import MemoryImage
+from .loads import place_tables
+from .placement import item_words
 from .plan import LayerPlan, Plan, plan_network
 from .program import LayerInfo, Program, ProgramError, TensorInfo
 
@@ -39,7 +41,7 @@ def compile_network(network: IntegerNetwork, config: AcceleratorConfig) -> Progr
     plan = plan_network(network, config)
     image = MemoryImage()
     emitter = Emitter(network, plan, config, image)
-    placed = emitter.place_tables()
+    placed = place_tables(plan)
     pixels = network.image.height * network.image.width
     image_address = image.reserve(pixels)
     results = plan.layers[-1].channel_tiles * config.array.rows
@@ -169,7 +171,7 @@ def _tensor_infos(
                 )
             )
         elif isinstance(output, RawOutput):
-            slots = 2 * config.array.rows * emitter.pixel_words
+            slots = 2 * config.array.rows * item_words(config)
             infos.append(
                 TensorInfo(
                     name=output.tensor,

@@ -1,0 +1,88 @@
+"""Placement of tensors in the activation memory and the stream memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from golden.integer_network import ConvolutionLayer, IntegerNetwork, RawOutput
+from hw.config import AcceleratorConfig
+
+from .layout import RegionAllocator
+from .plan import LayerPlan, Plan
+
+__all__ = ["Addresses", "allocate", "item_words"]
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Bases of a network's tensors: activation granules and stream vectors."""
+
+    planes: dict[str, int]
+    streams: dict[str, int]
+    image: int
+    """Activation word of the raw image."""
+    raw: int
+    """Activation granule of the raw output."""
+
+
+def item_words(config: AcceleratorConfig) -> int:
+    """Activation words of a 32-bit item (a pixel, a logit)."""
+    return max(1, 32 // config.array.lanes)
+
+
+def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) -> Addresses:
+    """Bases of all tensors; raises :class:`ProgramError` with the numbers if a memory is full."""
+    memory, rows = config.memory, config.array.rows
+    activation = RegionAllocator("activation memory", memory.activation_words)
+    stream = RegionAllocator("stream memory", memory.stream_vectors)
+    last: dict[str, int] = {}
+    for index, plan in enumerate(plans.layers):
+        last[plan.layer.source] = index
+        if isinstance(plan.layer, ConvolutionLayer) and plan.layer.residual is not None:
+            last[plan.layer.residual.tensor] = index
+    shape = network.image
+    words = shape.height * shape.width * item_words(config)
+    base = activation.allocate("image", words, 0, last.get(shape.name, 0))
+    planes: dict[str, int] = {}
+    streams: dict[str, int] = {}
+    raw = 0
+    for index, plan in enumerate(plans.layers):
+        layer = plan.layer
+        if plan.plane_output is not None and layer.outputs is not None:
+            name = layer.outputs.tensor
+            words = plan.plane_output.words
+            end = last.get(name, index)
+            planes[name] = 2 * activation.allocate(f"tensor {name}", words, index, end)
+        elif isinstance(layer.outputs, RawOutput):
+            words = plan.channel_tiles * rows * item_words(config)
+            end = len(plans.layers)
+            raw = 2 * activation.allocate(f"tensor {layer.outputs.tensor}", words, index, end)
+        if plan.stream_output is not None and isinstance(layer, ConvolutionLayer):
+            streams[layer.stream.tensor] = _allocate_stream(stream, plan, index, last, streams)
+    return Addresses(planes, streams, base, raw)
+
+
+def _allocate_stream(
+    allocator: RegionAllocator,
+    plan: LayerPlan,
+    index: int,
+    last: dict[str, int],
+    streams: dict[str, int],
+) -> int:
+    """A residual that ends here is overwritten in place: each vector is read before."""
+    layer, output = plan.layer, plan.stream_output
+    assert isinstance(layer, ConvolutionLayer)
+    assert layer.stream is not None
+    assert output is not None
+    residual = layer.residual
+    end = last.get(layer.stream.tensor, index)
+    if (
+        residual is not None
+        and residual.window == 1
+        and last[residual.tensor] == index
+        and plan.residual_source == output
+    ):
+        base = streams[residual.tensor]
+        allocator.place(base, output.vectors, index, end)
+        return base
+    return allocator.allocate(f"tensor {layer.stream.tensor}", output.vectors, index, end)
