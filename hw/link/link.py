@@ -50,9 +50,9 @@ class Link(wiring.Component):
     host_requests: Out(HOST_REQUESTS)
     #: Words read.
     host_responses: In(HOST_RESPONSES)
-    #: One cycle for each good frame received.
+    #: One cycle for each good frame received; registered.
     frame_accepted: Out(1)
-    #: One cycle for each damaged frame, and for each byte that the serial receiver lost.
+    #: One cycle for each damaged frame and each byte that the serial receiver lost; registered.
     frame_rejected: Out(1)
 
     def __init__(
@@ -95,6 +95,8 @@ class Link(wiring.Component):
         m.d.comb += [
             uart_receiver.rx.eq(self.rx),
             self.tx.eq(uart_transmitter.tx),
+        ]
+        m.d.sync += [
             self.frame_accepted.eq(receiver.accepted),
             self.frame_rejected.eq(
                 receiver.rejected | uart_receiver.frame_error | uart_receiver.overrun

@@ -108,8 +108,8 @@ async def send_serial(ctx, pin, content: bytes, bit_seconds: float, stop_bits: f
 
 async def receive_serial(ctx, pin, bit_seconds: float) -> int:
     """One byte from ``pin``; checks its stop bit and returns in the middle of it."""
-    while ctx.get(pin):
-        await ctx.delay(CLOCK_PERIOD)
+    if ctx.get(pin):
+        await ctx.negedge(pin)
     await ctx.delay(bit_seconds / 2)
     assert ctx.get(pin) == 0, "a start bit must last"
     byte = 0

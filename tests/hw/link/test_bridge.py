@@ -5,41 +5,12 @@ import pytest
 from hw.link.bridge import LinkBridge
 from hw.link.host_port import HostOperation
 from hw.link.protocol import FrameType, LinkIdentity, NackReason
+from tests.hw.link.host_port_peer import Accelerator
 from tests.hw.link.peers import receive, simulate
 
 IDENTITY = LinkIdentity(
     preset="tiny", fingerprint=0x12345678, build=0x9ABCDEF0, rows=4, columns=4, lanes=8
 )
-
-
-class Accelerator:
-    """The other side of the host port: a memory, registers, and the requests in their order."""
-
-    def __init__(self, dut: LinkBridge, rng: Random, activity: float = 1.0) -> None:
-        self.memory: dict[int, int] = {}
-        self.registers: dict[int, int] = {}
-        self.requests: list[tuple[HostOperation, int]] = []
-        self._dut, self._rng, self._activity = dut, rng, activity
-
-    async def testbench(self, ctx):
-        while True:
-            request = await receive(ctx, self._dut.host_requests, self._rng, self._activity)
-            operation, address = HostOperation(request.operation), request.address
-            self.requests.append((operation, address))
-            if operation in (HostOperation.WRITE_MEMORY, HostOperation.READ_MEMORY):
-                words = self.memory
-            else:
-                words = self.registers
-            if operation in (HostOperation.WRITE_MEMORY, HostOperation.WRITE_REGISTER):
-                words[address] = request.data
-                continue
-            while self._rng.random() >= self._activity:
-                await ctx.tick()
-            ctx.set(self._dut.host_responses.payload.data, words.get(address, 0))
-            ctx.set(self._dut.host_responses.valid, 1)
-            assert ctx.get(self._dut.host_responses.ready) == 1, "responses are taken at once"
-            await ctx.tick()
-            ctx.set(self._dut.host_responses.valid, 0)
 
 
 async def exchange(

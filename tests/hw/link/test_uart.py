@@ -41,8 +41,10 @@ def test_rate_error_is_below_one_percent(clock_mhz: float, baud_rate: float) -> 
         (
             1e8,
             150,
-            "baud rate must be within 1 % of a multiple of the clock frequency 1e+08 / 1048576, "
-            "not 150",
+            (
+                "baud rate must be within 1 % of a multiple of the clock frequency 1e+08 / 1048576,"
+                " not 150"
+            ),
         ),
     ],
 )
