@@ -186,6 +186,36 @@ def disassemble(program: Path) -> None:
 
 
 @cli.command()
+@click.option("--port", required=True, help="Serial port of the board, such as /dev/ttyUSB0.")
+@click.option("--baud", default=3_000_000, show_default=True, help="Rate of the serial port.")
+@click.argument("program", type=FILE)
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+def run(port: str, baud: int, program: Path, images: tuple[Path, ...]) -> None:
+    """Classify IMAGES on a board with a compiled PROGRAM.
+
+    IMAGES are .png or .jpg files of the size that the network takes, folders of them, or .npz
+    files. Prints the class and the cycles of each.
+
+    \b
+    Examples:
+      lqfpga run --port /dev/ttyUSB0 resnet20.lqp cat.png dog.png
+      lqfpga run --port COM3 resnet20.lqp models/cifar10-test-8.npz
+    """
+    from compiler.program import Program
+    from host.classify import classify_images, read_images
+    from host.driver import Accelerator
+    from host.link import Client
+    from host.transport import SerialTransport
+
+    loaded = Program.load(program)
+    with Client(SerialTransport(port, baud)) as client:
+        accelerator = Accelerator(client)
+        accelerator.load(loaded)
+        for prediction in classify_images(accelerator, loaded, read_images(images, loaded)):
+            click.echo(str(prediction))
+
+
+@cli.command()
 @click.argument("model", type=FILE)
 @click.argument("images", type=click.Path(path_type=Path), required=False)
 @click.option("--limit", type=click.IntRange(1), help="Simulate only so many images.")

@@ -1,0 +1,90 @@
+"""Classifies image files on an accelerator, for ``lqfpga run``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compiler.compile import image_words
+from compiler.program import Program
+from host.driver import Accelerator
+from hw.isa import Counter
+from sim.images import ImageError, load_images
+
+__all__ = ["Prediction", "classify_images", "read_images"]
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Of pillow, by channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The answer to one image."""
+
+    image: str
+    number: int
+    """Class with the largest logit; the first of several."""
+    name: str
+    """Of the class; empty if the program has no names."""
+    logits: tuple[int, ...]
+    cycles: int
+    label: int | None
+    """True class, where known."""
+
+    def __str__(self) -> str:
+        name = f"{self.name} ({self.number})" if self.name else f"class {self.number}"
+        verdict = "" if self.label in (None, self.number) else f", labelled {self.label}"
+        return f"{self.image}: {name}{verdict}, {self.cycles} cycles"
+
+
+def read_images(
+    paths: Iterable[Path], program: Program
+) -> Iterator[tuple[str, np.ndarray, int | None]]:
+    """Name, pixels and label of each image in files, folders and .npz archives.
+
+    Raises :class:`sim.images.ImageError`.
+    """
+    for path in paths:
+        if path.is_dir() or path.suffix == ".npz":
+            images = load_images(path, program.image_shape, classes=program.labels)
+            yield from zip(images.names, images.pixels, images.labels, strict=True)
+        else:
+            yield path.name, _read_image(path, program.image_shape), None
+
+
+def classify_images(
+    accelerator: Accelerator,
+    program: Program,
+    images: Iterable[tuple[str, np.ndarray, int | None]],
+) -> Iterator[Prediction]:
+    """Run a loaded program on each image."""
+    for image, pixels, label in images:
+        logits = accelerator.classify(program, image_words(pixels).tolist())
+        number = int(np.argmax(logits))
+        yield Prediction(
+            image=image,
+            number=number,
+            name=program.labels[number] if number < len(program.labels) else "",
+            logits=tuple(logits),
+            cycles=accelerator.counters()[Counter.TOTAL],
+            label=label,
+        )
+
+
+def _read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    from PIL import Image
+
+    height, width, channels = shape
+    if channels not in MODES:
+        raise ImageError(f"program must take 1, 3 or 4 channels to read a file, not {channels}")
+    try:
+        with Image.open(path) as image:
+            if image.size != (width, height):
+                got = f"{image.width} x {image.height}"
+                raise ImageError(f"image {path} must be {width} x {height} pixels, not {got}")
+            return np.asarray(image.convert(MODES[channels]), np.uint8).reshape(shape)
+    except OSError as error:
+        raise ImageError(f"image {path} must be a readable picture: {error}") from error
