@@ -164,7 +164,7 @@ def _tensor_infos(
                     width=width,
                     planes=layout.planes,
                     slots=layout.slots,
-                    base=emitter.addresses.planes[output.tensor],
+                    base=emitter.addresses.planes[output.tensor] + layout.block_granule(0),
                     pixel_stride=layout.pixel_stride,
                     row_stride=layout.row_stride,
                     **common,

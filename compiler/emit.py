@@ -18,7 +18,9 @@ from .tokens import InstructionList, TokenCounter
 __all__ = ["Emitter"]
 
 READY_SIGNALS = 24
-"""Most READY tokens per layer: two layers' worth must fit a semaphore (6 bits)."""
+"""Most READY tokens per layer."""
+READY_OUTSTANDING = 40
+"""Most READY tokens that FILL leaves waiting; one more layer's must still fit a semaphore."""
 
 
 class Emitter:
@@ -43,6 +45,7 @@ class Emitter:
         self.ready = TokenCounter(isa.Semaphore.READY, isa.Engine.FILL)
         self.released = TokenCounter(isa.Semaphore.RELEASED, isa.Engine.DMA)
         self.fills = 0
+        self.parts = {c.tensor: c.sources for c in network.concatenations}
         self.tokens: dict[str, list[tuple[int, int]]] = {}
         """Per plane tensor: (rows finished, READY tokens that say so), ascending."""
 
@@ -125,7 +128,7 @@ class Emitter:
         plan = unit.plan
         tag = plan.tag
         pieces = post_pieces(unit)
-        configured: tuple[tuple[int, int, bool], int] | None = None
+        configured: object = None
         post_wait = self.loaded_post.require(self.loaded_post.signalled, self.program, tag)
         post: dict[str, int] = {}
         every = -(-len(plan.tiles) // READY_SIGNALS)
@@ -134,16 +137,18 @@ class Emitter:
                 self._emit_fill(plan, tile)
                 self._emit_compute(unit, bases, tile)
             for piece in pieces:
-                if configured != (piece, tile.width):
-                    fields = config_fields(plan, bases, tile.width, piece[2], self.config)
+                shape = (piece, tile.width, getattr(tile, "window", None))
+                if configured != shape:
+                    fields = config_fields(plan, bases, tile, piece[2], self.config)
                     config = self.program.append(isa.Opcode.POST_CONFIG, tag, fields)
                     config["wait"], post_wait = post_wait, 0
-                    configured = (piece, tile.width)
+                    configured = shape
                 fields = post_fields(unit, bases, tile, piece, self.addresses, self.config)
                 post = self.program.append(isa.Opcode.POST, tag, fields)
             final = number + 1 == len(plan.tiles)
             readable = last_of_layer and plan.plane_output is not None
-            if readable and (final or (number + 1) % every == 0):
+            partial = plan.tables is not None and (number + 1) % every == 0
+            if readable and (final or partial):
                 self._signal_rows(plan, tile, final, post)
         return post
 
@@ -157,6 +162,14 @@ class Emitter:
             rows = plan.layer.output_shape[0]
         events = self.tokens.setdefault(plan.layer.outputs.tensor, [])
         events.append((rows, self.ready.signal(post)))
+        if self.ready.signalled - self.ready.taken > READY_OUTSTANDING:
+            # Branches may go on long before FILL reads them: let it collect the older half.
+            wait = self.ready.require(
+                self.ready.signalled - READY_OUTSTANDING // 2, self.program, plan.tag
+            )
+            self.program.append(
+                isa.Opcode.SYNC, plan.tag, {"engine": isa.Engine.FILL.value, "wait": wait}
+            )
 
     # FILL ----------------------------------------------------------------------------------------
 
@@ -182,8 +195,9 @@ class Emitter:
             unit, row_words = source.pixel_stride // 2, source.row_stride // 2
             base = self.addresses.planes[layer.source] // 2 + columns[0] * unit
         half = self.fills % 2
-        required = next(
-            count for finished, count in self.tokens[layer.source] if finished >= rows[1]
+        required = max(
+            next(count for finished, count in self.tokens[part] if finished >= rows[1])
+            for part in self.parts.get(layer.source, (layer.source,))
         )
         fill = self.program.append(
             isa.Opcode.FILL,

@@ -15,7 +15,7 @@ from hw.config import AcceleratorConfig
 from .layout import StreamLayout
 from .placement import Addresses, item_words
 from .plan import LayerPlan, Table, Unit
-from .tiling import Tile
+from .tiling import StreamTile, Tile
 
 __all__ = ["config_fields", "post_fields", "post_pieces"]
 
@@ -31,13 +31,13 @@ def post_pieces(unit: Unit) -> list[tuple[int, int, bool]]:
 def config_fields(
     plan: LayerPlan,
     bases: dict[Table, int],
-    tile_width: int,
+    tile: Tile,
     residual: bool,
     config: AcceleratorConfig,
 ) -> dict[str, int]:
-    """POST_CONFIG of tiles that are ``tile_width`` convolution outputs wide."""
+    """POST_CONFIG of a tile, and of all others with its width and window."""
     layer = plan.layer
-    mode, shift, inner, steps = _residual_fields(plan, residual)
+    mode, shift, inner, steps = _residual_fields(plan, tile, residual)
     pool, output = layer.pool, layer.outputs
     stream, code = plan.stream_output, plan.plane_output
     operation = isa.PoolOperation.NONE
@@ -64,7 +64,7 @@ def config_fields(
         "code_initial": 0,
         "inner_x": inner[1],
         "inner_y": inner[0],
-        "outer_x": tile_width // pool_w,
+        "outer_x": tile.width // pool_w,
         "residual_inner_x": steps[0],
         "residual_inner_y": steps[1],
         "residual_outer_x": steps[2],
@@ -88,7 +88,7 @@ def config_fields(
 
 
 def _residual_fields(
-    plan: LayerPlan, residual: bool
+    plan: LayerPlan, tile: Tile, residual: bool
 ) -> tuple[isa.ResidualMode, int, tuple[int, int], tuple[int, ...]]:
     """Mode, shift, inner counts (y, x) and strides of the stream reads."""
     layer = plan.layer
@@ -97,8 +97,8 @@ def _residual_fields(
     if not isinstance(layer, ConvolutionLayer):
         source = plan.source
         assert isinstance(source, StreamLayout)
-        steps = _steps(source, stride)
-        return isa.ResidualMode.ADD, layer.shift, window, steps
+        assert isinstance(tile, StreamTile)
+        return isa.ResidualMode.ADD, layer.shift, tile.window, _steps(source, stride)
     if not residual or layer.residual is None or plan.residual_source is None:
         return isa.ResidualMode.NONE, 0, window, (0, 0, 0, 0)
     source = plan.residual_source
@@ -124,9 +124,16 @@ def post_fields(
     stream_base = residual_base = code_base = 0
     vectors = tile.height * tile.width
     if not isinstance(layer, ConvolutionLayer):
-        residual_base = addresses.streams[layer.source] + first
-        if layer.pool is not None:
-            vectors *= layer.pool.window[0] * layer.pool.window[1]
+        layout = plan.source
+        assert isinstance(layout, StreamLayout)
+        assert isinstance(tile, StreamTile)
+        residual_base = (
+            addresses.streams[layer.source]
+            + tile.source[0] * layout.row_stride
+            + tile.source[1] * layout.blocks
+            + first
+        )
+        vectors *= tile.window[0] * tile.window[1]
     elif residual and layer.residual is not None and plan.residual_source is not None:
         source, window = plan.residual_source, layer.residual.window
         residual_base = (
@@ -145,12 +152,12 @@ def post_fields(
             + first
         )
     if plan.plane_output is not None and layer.outputs is not None:
-        layout = plan.plane_output
+        planes = plan.plane_output
         code_base = (
             addresses.planes[layer.outputs.tensor]
-            + tile.y // pool_h * layout.row_stride
-            + tile.x // pool_w * layout.pixel_stride
-            + first * layout.slots
+            + tile.y // pool_h * planes.row_stride
+            + tile.x // pool_w * planes.pixel_stride
+            + planes.block_granule(first)
         )
     elif isinstance(layer.outputs, RawOutput):
         code_base = addresses.raw + first * 2 * config.array.rows * item_words(config)

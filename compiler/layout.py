@@ -27,13 +27,19 @@ def _blocks(order: tuple[int, ...], rows: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PlaneLayout:
-    """A plane tensor in the activation memory (see ``docs/architecture.md``, data formats)."""
+    """A plane tensor in the activation memory (see ``docs/architecture.md``, data formats).
+
+    A tensor that is part of a concatenation lies inside the pixels of the whole, with channel
+    blocks of others ``before`` and ``after`` its own.
+    """
 
     height: int
     width: int
     order: tuple[int, ...]
     planes: int
     rows: int
+    before: int = 0
+    after: int = 0
 
     @property
     def blocks(self) -> int:
@@ -47,7 +53,11 @@ class PlaneLayout:
     @property
     def pixel_stride(self) -> int:
         """Granules per pixel: even, so that pixels begin at words."""
-        return (self.blocks * self.slots + 1) // 2 * 2
+        return ((self.before + self.blocks + self.after) * self.slots + 1) // 2 * 2
+
+    def block_granule(self, block: int) -> int:
+        """Granule of a channel block inside its pixel."""
+        return (self.before + block) * self.slots
 
     @property
     def row_stride(self) -> int:

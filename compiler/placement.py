@@ -35,11 +35,8 @@ def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) ->
     memory, rows = config.memory, config.array.rows
     activation = RegionAllocator("activation memory", memory.activation_words)
     stream = RegionAllocator("stream memory", memory.stream_vectors)
-    last: dict[str, int] = {}
-    for index, plan in enumerate(plans.layers):
-        last[plan.layer.source] = index
-        if isinstance(plan.layer, ConvolutionLayer) and plan.layer.residual is not None:
-            last[plan.layer.residual.tensor] = index
+    whole_of = {part: c.tensor for c in network.concatenations for part in c.sources}
+    last = _last_uses(plans, whole_of)
     shape = network.image
     words = shape.height * shape.width * item_words(config)
     base = activation.allocate("image", words, 0, last.get(shape.name, 0))
@@ -50,9 +47,11 @@ def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) ->
         layer = plan.layer
         if plan.plane_output is not None and layer.outputs is not None:
             name = layer.outputs.tensor
-            words = plan.plane_output.words
-            end = last.get(name, index)
-            planes[name] = 2 * activation.allocate(f"tensor {name}", words, index, end)
+            whole = whole_of.get(name, name)
+            if whole not in planes:
+                words, end = plan.plane_output.words, last.get(whole, index)
+                planes[whole] = 2 * activation.allocate(f"tensor {whole}", words, index, end)
+            planes[name] = planes[whole]
         elif isinstance(layer.outputs, RawOutput):
             words = plan.channel_tiles * rows * item_words(config)
             end = len(plans.layers)
@@ -60,6 +59,21 @@ def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) ->
         if plan.stream_output is not None and isinstance(layer, ConvolutionLayer):
             streams[layer.stream.tensor] = _allocate_stream(stream, plan, index, last, streams)
     return Addresses(planes, streams, base, raw)
+
+
+def _last_uses(plans: Plan, whole_of: dict[str, str]) -> dict[str, int]:
+    """Last layer that touches a tensor; parts of a concatenation count as the whole."""
+    last: dict[str, int] = {}
+    for index, plan in enumerate(plans.layers):
+        layer = plan.layer
+        touched = [layer.source]
+        if isinstance(layer, ConvolutionLayer) and layer.residual is not None:
+            touched.append(layer.residual.tensor)
+        if layer.outputs is not None and layer.outputs.tensor in whole_of:
+            touched.append(layer.outputs.tensor)
+        for name in touched:
+            last[whole_of.get(name, name)] = index
+    return last
 
 
 def _allocate_stream(

@@ -18,10 +18,11 @@ from golden.integer_network import (
 )
 from hw.config import AcceleratorConfig
 
-from .layout import PlaneLayout, StreamLayout, identity_order, output_order
+from .layout import PlaneLayout, StreamLayout, identity_order
+from .orders import channel_orders, plane_layouts
 from .program import ProgramError
 from .tables import ConvolutionTables, convolution_tables, parameter_words, threshold_words
-from .tiling import Geometry, Tile, choose_tiles, geometry
+from .tiling import Geometry, Tile, choose_tiles, geometry, stream_tiles
 
 __all__ = ["LayerPlan", "Plan", "Table", "Unit", "plan_network"]
 
@@ -131,13 +132,12 @@ def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
             f"network arithmetic must equal the preset's datapath, not {widths} "
             f"against {config.datapath}"
         )
-    planes: dict[str, PlaneLayout | None] = {network.image.name: None}
+    orders = channel_orders(network, config.array.rows)
+    planes = plane_layouts(network, orders, config.array.rows)
     streams: dict[str, StreamLayout] = {}
     plans: list[LayerPlan] = []
-    for tag, layer in enumerate(network.layers):
-        plan = _plan_layer(tag, layer, config, planes, streams)
-        if plan.plane_output is not None and layer.outputs is not None:
-            planes[layer.outputs.tensor] = plan.plane_output
+    for tag, (layer, order) in enumerate(zip(network.layers, orders, strict=True)):
+        plan = _plan_layer(tag, layer, order, config, planes, streams)
         if isinstance(layer, ConvolutionLayer) and layer.stream is not None:
             streams[layer.stream.tensor] = _present(plan.stream_output)
         plans.append(plan)
@@ -160,6 +160,7 @@ def _present(layout: StreamLayout | None) -> StreamLayout:
 def _plan_layer(
     tag: int,
     layer: Layer,
+    order: tuple[int, ...],
     config: AcceleratorConfig,
     planes: dict[str, PlaneLayout | None],
     streams: dict[str, StreamLayout],
@@ -178,16 +179,14 @@ def _plan_layer(
     source: PlaneLayout | StreamLayout | None
     if isinstance(layer, ConvolutionLayer):
         plane_source = source = planes[layer.source]
-        order = output_order(
-            layer, residual, residual_source.order if residual_source else None, rows
-        )
         shape = geometry(layer, plane_source, config)
         tables = convolution_tables(layer, config, plane_source, order)
         tiles = _convolution_tiles(layer, shape, tables, config, len(order) // rows)
     else:
         source = streams[layer.source]
-        order = source.order
-        tiles = (Tile(0, 0, *layer.output_shape[:2]),)
+        tiles = tuple(stream_tiles(layer))
+        if max(max(tile.window) for tile in stream_tiles(layer)) > 15:
+            raise ProgramError(f"layer {layer.name}: pool window must be at most 15 x 15")
     height, width, channels = layer.output_shape
     if isinstance(layer.outputs, RawOutput) and (
         (height, width) != (1, 1) or order != identity_order(channels, rows)
@@ -202,7 +201,9 @@ def _plan_layer(
         order=order,
         source=source,
         residual_source=residual_source,
-        plane_output=_plane_output(layer, order, rows),
+        plane_output=planes[layer.outputs.tensor]
+        if isinstance(layer.outputs, CodeOutput | FixedPointOutput)
+        else None,
         stream_output=_stream_output(layer, order, rows),
         shape=shape,
         tiles=tiles,
@@ -212,17 +213,6 @@ def _plan_layer(
         if isinstance(layer.outputs, CodeOutput)
         else None,
     )
-
-
-def _plane_output(layer: Layer, order: tuple[int, ...], rows: int) -> PlaneLayout | None:
-    if isinstance(layer.outputs, CodeOutput):
-        planes = layer.outputs.planes
-    elif isinstance(layer.outputs, FixedPointOutput):
-        planes = layer.outputs.bits
-    else:
-        return None
-    height, width, _ = layer.output_shape
-    return PlaneLayout(height=height, width=width, order=order, planes=planes, rows=rows)
 
 
 def _stream_output(layer: Layer, order: tuple[int, ...], rows: int) -> StreamLayout | None:
@@ -244,8 +234,6 @@ def _convolution_tiles(
     pool = layer.pool
     if pool is not None and pool.kind is PoolKind.MAXIMUM and pool.stride != pool.window:
         raise ProgramError(f"layer {layer.name}: fused pool windows must not overlap")
-    # A sum over the whole image runs through one post command: one tile.
-    whole = pool is not None and pool.kind is PoolKind.SUM
     if max(shape.pool) > 15:
         raise ProgramError(
             f"layer {layer.name}: pool window must be at most 15 x 15, not {shape.pool}"
@@ -257,7 +245,6 @@ def _convolution_tiles(
             config.memory.column_granules,
             tables.strip_cycles(config) * channel_tiles,
             config.array.columns,
-            whole=whole,
         )
     )
 

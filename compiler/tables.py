@@ -80,7 +80,7 @@ def _window_granules(
                 if not inside.any():
                     continue
                 taps = np.where(inside, (dy * kernel_w + dx) * channels + held, -1)
-                offset = dx * source.pixel_stride + block * source.slots
+                offset = dx * source.pixel_stride + source.block_granule(block)
                 granules.append(_Granule(dy, offset, taps))
     return granules
 

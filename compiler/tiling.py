@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from golden.integer_network import ConvolutionLayer
+from golden.integer_network import ConvolutionLayer, StreamLayer
 from hw.config import AcceleratorConfig
 
 from .layout import PlaneLayout
 from .program import ProgramError
 
-__all__ = ["Geometry", "Tile", "choose_tiles", "geometry"]
+__all__ = ["Geometry", "StreamTile", "Tile", "choose_tiles", "geometry", "stream_tiles"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,18 @@ class Tile:
     x: int
     height: int
     width: int
+
+
+@dataclass(frozen=True)
+class StreamTile(Tile):
+    """A rectangle of a stream layer's outputs whose pool windows have one size.
+
+    Windows that reach over the edge of the image are smaller, so they get tiles of their own.
+    """
+
+    source: tuple[int, int]
+    """Row and column of the first window in the stream tensor."""
+    window: tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +114,19 @@ def _cover(shape: Geometry, height: int, width: int) -> Iterator[Tile]:
 
 
 def choose_tiles(
-    name: str, shape: Geometry, capacity: int, strip_cycles: int, columns: int, *, whole: bool
+    name: str, shape: Geometry, capacity: int, strip_cycles: int, columns: int
 ) -> list[Tile]:
     """The cheapest cover of the output, in raster order.
 
-    ``capacity`` is the granules of a buffer half; ``whole`` demands a single tile. Raises
-    :class:`ProgramError` with the numbers if even the smallest tile does not fit.
+    ``capacity`` is the granules of a buffer half. Raises :class:`ProgramError` with the numbers if
+    even the smallest tile (one pool window) does not fit.
     """
     pool_h, pool_w = shape.pool
     rows, cols = shape.output[0] // pool_h, shape.output[1] // pool_w
     best: tuple[int, int, int, int] | None = None
-    for parts_x in range(1, 2 if whole else cols + 1):
+    for parts_x in range(1, cols + 1):
         width = -(-cols // parts_x) * pool_w
-        for parts_y in range(1, 2 if whole else rows + 1):
+        for parts_y in range(1, rows + 1):
             height = -(-rows // parts_y) * pool_h
             if shape.granules(height, width) > capacity:
                 continue
@@ -125,9 +137,48 @@ def choose_tiles(
         if best is not None and parts_x > 8:
             break
     if best is None:
-        least = shape.granules(*(shape.output if whole else shape.pool))
+        least = shape.granules(*shape.pool)
         raise ProgramError(
             f"layer {name} must fit a column buffer: its smallest tile needs {least} granules, "
             f"a half has {capacity}"
         )
     return list(_cover(shape, best[2], best[3]))
+
+
+def stream_tiles(layer: StreamLayer) -> list[StreamTile]:
+    """The output of a stream layer, cut where the clipped size of the pool windows changes."""
+    if layer.pool is None:
+        return [StreamTile(0, 0, *layer.output_shape[:2], (0, 0), (1, 1))]
+    pool = layer.pool
+    rows, columns = (
+        _window_runs(
+            layer.output_shape[axis],
+            layer.input_shape[axis],
+            pool.window[axis],
+            pool.stride[axis],
+            pool.padding[axis],
+        )
+        for axis in (0, 1)
+    )
+    return [
+        StreamTile(y, x, height, width, (source_y, source_x), (window_y, window_x))
+        for y, height, source_y, window_y in rows
+        for x, width, source_x, window_x in columns
+    ]
+
+
+def _window_runs(
+    outputs: int, size: int, window: int, stride: int, before: int
+) -> list[tuple[int, int, int, int]]:
+    """Runs of windows along one axis: (first output, outputs, first source, clipped window)."""
+    runs: list[tuple[int, int, int, int]] = []
+    for output in range(outputs):
+        start = max(output * stride - before, 0)
+        clipped = min(output * stride - before + window, size) - start
+        if runs:
+            first, count, source, run_window = runs[-1]
+            if run_window == clipped and source + count * stride == start:
+                runs[-1] = (first, count + 1, source, run_window)
+                continue
+        runs.append((output, 1, start, clipped))
+    return runs

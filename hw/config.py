@@ -189,7 +189,7 @@ _TINY = AcceleratorConfig(
     name="tiny",
     array=ArrayConfig(rows=4, columns=4, drain_lanes=2, count_width=10),
     memory=MemoryConfig(
-        column_granules=512,
+        column_granules=4096,
         weight_words=2048,
         coefficient_words=1024,
         parameter_words=1024,

@@ -28,7 +28,7 @@ def test_tiles_cover_the_output_once_and_fit(
 ) -> None:
     output = tuple(max(size // p, 1) * p for size, p in zip(output, pool, strict=True))  # type: ignore[assignment]
     shape = _geometry(pool=pool, output=output)
-    tiles = choose_tiles("conv", shape, capacity, 20, 16, whole=False)
+    tiles = choose_tiles("conv", shape, capacity, 20, 16)
     covered = np.zeros(output, int)
     width = max(tile.width for tile in tiles)
     for tile in tiles:
@@ -40,7 +40,7 @@ def test_tiles_cover_the_output_once_and_fit(
 
 def test_a_layer_that_fits_is_one_tile_unless_filling_dominates() -> None:
     shape = _geometry(output=(8, 8))
-    tiles = choose_tiles("conv", shape, 1024, 10_000, 16, whole=False)
+    tiles = choose_tiles("conv", shape, 1024, 10_000, 16)
     assert sum(tile.height * tile.width for tile in tiles) == 64
 
 
@@ -49,11 +49,11 @@ def test_a_window_that_does_not_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(
         ProgramError, match=r"^layer big must fit a column buffer: its smallest tile needs 1800 gr"
     ):
-        choose_tiles("big", shape, 1024, 20, 16, whole=False)
+        choose_tiles("big", shape, 1024, 20, 16)
 
 
-def test_whole_demands_a_single_tile() -> None:
+def test_a_global_pool_is_one_tile() -> None:
     shape = _geometry(output=(8, 8), pool=(8, 8))
-    assert len(choose_tiles("gap", shape, 1024, 20, 16, whole=True)) == 1
+    assert len(choose_tiles("gap", shape, 1024, 20, 16)) == 1
     with pytest.raises(ProgramError, match=r"^layer gap must fit a column buffer"):
-        choose_tiles("gap", shape, 100, 20, 16, whole=True)
+        choose_tiles("gap", shape, 100, 20, 16)
