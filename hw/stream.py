@@ -19,7 +19,8 @@ def connect_checked(m: Module, a: Any, b: Any) -> None:
     difference = _difference(a.signature, b.signature.flip())
     if difference is not None:
         raise TypeError(
-            f"interfaces must have the same layout: {_name(a)} and {_name(b)} differ in {difference}"
+            "interfaces must have the same layout: "
+            f"{_name(a)} and {_name(b)} differ in {difference}"
         )
     wiring.connect(m, a, b)
 

@@ -114,9 +114,8 @@ class DmaEngine(wiring.Component):
                     m.next = "DONE"
                 with m.Else():
                     m.next = "RUN"
-            with m.State("RUN"):
-                with m.If(finished):
-                    m.next = "DONE"
+            with m.State("RUN"), m.If(finished):
+                m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
                 m.next = "IDLE"
@@ -191,7 +190,7 @@ class DmaEngine(wiring.Component):
             m.d.sync += [row.eq(row + 1), left.eq(left - 1)]
             with m.If(~has_rows | row.all()):
                 m.d.sync += address.eq(address + 1)
-        for target, width in self._widths.items():
+        for target in self._widths:
             table = getattr(self, target.name.lower())
             m.d.sync += [
                 table.enable.eq(accept & inside & (command.target == target)),

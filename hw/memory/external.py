@@ -17,8 +17,8 @@ class BlockExternalMemory(wiring.Component):
 
     The first word of a read burst is offered ``latency`` + 4 cycles after its request was taken,
     the others follow in every cycle in which the reader is ready. The next request may be taken
-    while the last words are under way. Reads beyond the last word give zero, writes there are dropped;
-    each such word gives a pulse on ``out_of_range``.
+    while the last words are under way. Reads beyond the last word give zero, writes there are
+    dropped; each such word gives a pulse on ``out_of_range``.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import GRANULES_PER_WORD, AcceleratorConfig
 from hw.isa import Opcode, instruction_layout
 from hw.memory.patch import PatchFormer, Pixel
-from hw.memory.walker import RectangleStep, RectangleWalker
+from hw.memory.walker import RectangleWalker
 from hw.payloads import ActivationReadSignature, ColumnWriteSignature
 from hw.stream import StreamQueue, connect_checked
 
