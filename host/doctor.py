@@ -296,7 +296,7 @@ def print_findings(findings: list[Finding], console: Console) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     headings = ("Tool", "For", "State", "Version", "Minimum")
     for index, heading in enumerate(headings):
-        width = max(len(heading), *(len(row[index]) for row in rows))
+        width = max(len(text) for text in (heading, *(row[index] for row in rows)))
         table.add_column(heading, no_wrap=True, min_width=width)
     table.add_column("Place", no_wrap=True, overflow="ellipsis", style="dim")
     for row in rows:
