@@ -84,7 +84,7 @@ class RunControl(wiring.Component):
         """The states of a run. START and RESET are remembered until their state is reached."""
         left = Signal(range(CLEAR_CYCLES))
         pending = Signal()
-        m.d.comb += self.busy.eq(pending | running)
+        m.d.comb += self.busy.eq(pending | (running & ~abort))
 
         def clear(state: str) -> None:
             m.d.sync += [self.engine_reset.eq(1), left.eq(CLEAR_CYCLES - 1)]
@@ -101,11 +101,10 @@ class RunControl(wiring.Component):
                 with m.If(abort):
                     clear("STOP")
                 with m.Elif(pending):
-                    m.d.sync += [self.done.eq(0), self.trapped.eq(0)]
+                    m.d.sync += [self.done.eq(0), self.trapped.eq(0), pending.eq(0)]
                     clear("CLEAR")
             with m.State("CLEAR"):
                 m.d.comb += running.eq(1)
-                m.d.sync += pending.eq(0)
                 cleared("START")
             with m.State("START"):
                 m.d.comb += [running.eq(1), self.start.eq(1)]
@@ -124,7 +123,7 @@ class RunControl(wiring.Component):
                 m.d.sync += abort.eq(0)
                 cleared("IDLE")
 
-        with m.If(self._written(Register.START) & (~self.busy | abort)):
+        with m.If(self._written(Register.START) & ~self.busy):
             m.d.sync += [pending.eq(1), self.start_address.eq(self.registers.write_data)]
         with m.If(self._written(Register.RESET)):
             m.d.sync += [abort.eq(1), pending.eq(0), self.done.eq(0), self.trapped.eq(0)]
