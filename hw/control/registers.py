@@ -156,7 +156,7 @@ class RunControl(wiring.Component):
             counting.eq(running & ~self.engine_reset),
         ]
         for counter, event in zip(counters, events, strict=True):
-            with m.If(self.start | abort):
+            with m.If((running & self.engine_reset) | abort):
                 m.d.sync += counter.eq(0)
             with m.Elif(counting & event):
                 m.d.sync += counter.eq(counter + 1)
