@@ -84,7 +84,7 @@ def _load_archive(path: Path, shape: tuple[int, int, int]) -> ImageSet:
             if "images" not in archive:
                 raise ImageError(f"archive {path.name} must hold the array images")
             pixels = archive["images"]
-            labels = archive["labels"] if "labels" in archive else None
+            labels = archive.get("labels")
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         if isinstance(error, ImageError):
             raise

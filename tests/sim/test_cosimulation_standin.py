@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,9 +24,9 @@ IMAGES = 2
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One build folder: the stand-in is compiled once."""
-    yield tmp_path_factory.mktemp("cosimulation")
+    return tmp_path_factory.mktemp("cosimulation")
 
 
 @functools.cache
@@ -83,7 +82,9 @@ def test_equal_values_pass_and_are_counted(folder: Path, simulator: str) -> None
     assert "PASSED" in text.getvalue()
     assert "image 2/2" in text.getvalue()
     saved = json.loads((folder / "report.json").read_text())
-    assert saved["passed"] and saved["preset"] == "tiny" and saved["simulator"] == simulator
+    assert saved["passed"]
+    assert saved["preset"] == "tiny"
+    assert saved["simulator"] == simulator
     assert [layer["name"] for layer in saved["layers"]] == ["first", "second"]
 
 
@@ -114,9 +115,11 @@ def test_changed_code_is_found_and_leaves_a_waveform(folder: Path, simulator: st
     )
     assert report.waveform is not None
     waveform = Path(report.waveform)
-    assert waveform.exists() and waveform.stat().st_size > 1000
+    assert waveform.exists()
+    assert waveform.stat().st_size > 1000
     print_report(report, bench.console)
-    assert "FAILED: 2 of" in text.getvalue() and "FIRST MISMATCH" in text.getvalue()
+    assert "FAILED: 2 of" in text.getvalue()
+    assert "FIRST MISMATCH" in text.getvalue()
 
 
 def test_event_that_is_missing_is_a_mismatch(folder: Path) -> None:
@@ -125,16 +128,16 @@ def test_event_that_is_missing_is_a_mismatch(folder: Path) -> None:
     record = ENTRY + 1024 + 2 * 5  # the first activation word: its header gets an unknown kind
     report = run(bench, change_memory(stand, record, 0xC))
     assert report.values_mismatched > 0
-    assert report.mismatch is not None and "never written" in report.mismatch
+    assert report.mismatch is not None
+    assert "never written" in report.mismatch
 
 
 def test_result_that_the_host_reads_is_compared(folder: Path) -> None:
     bench, _ = make_bench(folder, "verilator")
     report = run(bench, change_memory(stand_in(CONFIG), RESULT + 1, 1 << 31))
     assert report.logits_mismatched == report.values_mismatched == IMAGES
-    assert (
-        report.mismatch is not None and "layer logits, tensor scores, channel 1" in report.mismatch
-    )
+    assert report.mismatch is not None
+    assert "layer logits, tensor scores, channel 1" in report.mismatch
 
 
 def test_run_that_does_not_end_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
