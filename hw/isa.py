@@ -306,7 +306,7 @@ class Register(enum.Enum, shape=8):
     STATUS = 3
     """Read: bits of ``Status``, trap cause in bits 8 and up."""
     RESET = 4
-    """Write (any value): stop, and clear everything but the memories."""
+    """Write (any value): stop; clears everything but the memories and WATCHDOG."""
     WATCHDOG = 5
     """Cycles after which a run traps; 0 never does."""
     TRAP_ADDRESS = 6

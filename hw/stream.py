@@ -55,7 +55,7 @@ def _same_shape(a: Any, b: Any) -> bool:
 def _name(interface: Any) -> str:
     """The name of the first signal of an interface, without the member's part."""
     for path, _member, value in interface.signature.flatten(interface):
-        name = str(getattr(value, "name", type(interface).__name__))
+        name: str = Value.cast(value).name
         return name.removesuffix("__" + "__".join(str(part) for part in path))
     return type(interface).__name__
 
