@@ -206,7 +206,8 @@ def test_image_patches_follow_without_gaps() -> None:
     memory = memory_of(LARGE, 3)
     ((writes, cycles, _, bad_address),) = run(LARGE, [fill], memory, 3)
     # Four words per patch; per row, two pixels come before the first patch.
-    assert len(writes) == 6 * 8 * 4 and not bad_address
+    assert len(writes) == 6 * 8 * 4
+    assert not bad_address
     assert cycles <= len(writes) + 6 * 2 + FillEngine.overhead + 5
 
 
