@@ -3,9 +3,22 @@
 from random import Random
 
 from hw.config import PRESETS
-from hw.isa import Counter, DmaTarget, Engine, Opcode, OutputKind, Register, Semaphore, Status, Trap
+from hw.isa import (
+    Counter,
+    DmaTarget,
+    Engine,
+    Opcode,
+    OutputKind,
+    Register,
+    Semaphore,
+    Status,
+    Trap,
+    decode,
+    encode,
+)
+from tests.hw.control.test_decoder import owner, plausible_word
 from tests.hw.link.peers import simulate
-from tests.hw.machine import Host, Machine, instruction
+from tests.hw.machine import Host, Machine, instruction, words_of
 
 TINY = PRESETS["tiny"]
 ROWS = TINY.array.rows
@@ -249,3 +262,52 @@ def test_retired_instructions_carry_their_layer() -> None:
 
     simulate(dut, host_side, background=[monitor(name) for name in retired], cycles_maximum=20_000)
     assert retired == {"dma": [0] * 7 + [8], "fill": [7], "compute": [7], "post": [7, 7]}
+
+
+def shortened(word: int) -> int:
+    """The instruction without long loops, so that a simulation meets many of them."""
+    opcode, fields = decode(word)
+    small = {"count": 0x3F, "top": 3, "bottom": 3, "rows": 3, "left": 3, "right": 3, "words": 0xF}
+    small |= {"tiles": 1, "pixels": 0xF, "passes": 3, "vectors": 0xF}
+    for name, mask in small.items():
+        if name in fields:
+            fields[name] &= mask
+    return encode(opcode, fields)
+
+
+def test_malformed_programs_end_and_a_good_one_runs_afterwards() -> None:
+    seed = 21
+    rng = Random(seed)
+    dut = Machine(TINY)
+    outcomes = {Status.DONE.value: 0, Status.TRAPPED.value: 0}
+    start = 1024
+
+    async def host_side(ctx):
+        host = Host(ctx, dut.requests, dut.responses)
+        memory = dut.external.memory.data
+
+        async def run_random() -> None:
+            program = [plausible_word(rng) for _ in range(rng.randrange(1, 8))]
+            program = [shortened(word) if owner(word) else word for word in program]
+            # Without waits they get further; the watchdog sees to the others.
+            program = [word & ~(0xFF << 12) for word in program] + [encode(Opcode.END, {})]
+            for index, word in enumerate(program):
+                for part, value in enumerate(words_of(word)):
+                    ctx.set(memory[start + 8 * index + part], value)
+            status = await host.run(start)
+            outcomes[status & 0xFF] += 1
+
+        for _ in range(8):
+            await host.write_register(Register.WATCHDOG, 400)
+            for _ in range(5):
+                await run_random()
+            await host.write_register(Register.WATCHDOG, 0)
+            layer = Layer(rng.randrange(1000))
+            for address, word in enumerate(layer.memory()):
+                ctx.set(memory[address], word)
+            assert await host.run(0) == Status.DONE.value, f"seed {seed}"
+            for index, logit in enumerate(layer.logits()):
+                assert ctx.get(memory[RESULT + index]) == logit, f"seed {seed}"
+
+    simulate(dut, host_side, cycles_maximum=100_000)
+    assert min(outcomes.values()) > 3, outcomes
