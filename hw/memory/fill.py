@@ -158,13 +158,14 @@ class FillEngine(wiring.Component):
             credit - (taken & image) + (patches.pixels.valid & patches.pixels.ready)
         )
         issue = steps.valid & (~image | (credit != 0))
-        with m.If(issue & image):
-            m.d.sync += part.eq(Mux(part_last, 0, part + 1))
-
         address = Signal(17)
+        with m.If(issue):
+            m.d.sync += address.eq(Mux(part == 0, steps.payload.address, address + 1))
+            with m.If(image):
+                m.d.sync += part.eq(Mux(part_last, 0, part + 1))
+
         valid = Signal(2)
         m.d.sync += [
-            address.eq(steps.payload.address + part),
             valid.eq((valid << 1) | issue),
             request.interior.eq(steps.payload.interior),
             request.row_first.eq(steps.payload.row_first),

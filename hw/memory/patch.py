@@ -94,16 +94,17 @@ class PatchFormer(wiring.Component):
             m.d.sync += [
                 writing.eq(take & fires),
                 ending.eq(take & pixels.payload.last),
-                pair.eq(0),
                 block.eq(0),
                 block_last.eq(self.granules == 1),
             ]
         with m.If(take):
-            older = Mux(pixels.payload.row_first, 0, Value.cast(history))
             m.d.sync += [
-                history.eq(Cat(pixels.payload.data, older)),
+                history.eq(Cat(pixels.payload.data, history)),
                 until.eq(Mux(count == 0, self.stride - 1, count - 1)),
             ]
+        # A condition of its own, so that the reset input of the flip-flops can do it.
+        with m.If(take & pixels.payload.row_first):
+            m.d.sync += Value.cast(history)[CHANNELS * BYTE :].eq(0)
         self._select(m, history, pair, block, writing, ending & (~writing | word_last))
         return m
 
