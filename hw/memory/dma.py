@@ -94,10 +94,11 @@ class DmaEngine(wiring.Component):
             store.count.eq(command.count),
             store.data.eq(self.activation_data),
         ]
-        loaded = self._write_entries(m, command, start, unpacker)
+        outside = Signal()
+        loaded = self._write_entries(m, command, start, unpacker, outside)
         self._sequence(m, command, start, loaded | store.done)
         self._request_bursts(m, command, start)
-        m.d.sync += self.bad_address.eq(store.bad_address | self._outside)
+        m.d.sync += self.bad_address.eq(store.bad_address | outside)
         return m
 
     def _sequence(self, m: Module, command: Signal, start: Signal, finished: Value) -> None:
@@ -157,7 +158,12 @@ class DmaEngine(wiring.Component):
         return words
 
     def _write_entries(
-        self, m: Module, command: Signal, start: Signal, unpacker: EntryUnpacker
+        self,
+        m: Module,
+        command: Signal,
+        start: Signal,
+        unpacker: EntryUnpacker,
+        outside: Signal,
     ) -> Value:
         """Entries to their targets; returns whether this cycle writes the last one."""
         entries = unpacker.entries
@@ -175,11 +181,11 @@ class DmaEngine(wiring.Component):
         m.d.comb += [
             entries.ready.eq((left != 0) & (~is_activation | writes.ready | ~inside)),
             accept.eq(entries.valid & entries.ready),
+            outside.eq(accept & ~inside),
             writes.valid.eq(entries.valid & is_activation & (left != 0) & inside),
             writes.payload.address.eq(address),
             writes.payload.data.eq(self._entry(unpacker, DmaTarget.ACTIVATIONS)),
         ]
-        self._outside = accept & ~inside
         with m.If(start):
             m.d.sync += [
                 address.eq(command.address),

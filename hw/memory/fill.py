@@ -82,7 +82,7 @@ class FillEngine(wiring.Component):
         self._sequence(m, command, start, finished)
         self._shape_walk(m, walker, command, start)
 
-        word = self._read(m, walker, command.image, patches)
+        word, outside = self._read(m, walker, command.image, patches)
         m.d.comb += [
             patches.kernel.eq(command.kernel),
             patches.stride.eq(command.stride),
@@ -95,6 +95,7 @@ class FillEngine(wiring.Component):
             start=start,
             valid=Mux(command.image, patches.word_valid, word.valid),
             word=Mux(command.image, patches.word, plain),
+            outside=outside,
         )
         ends = Mux(command.image, patches.last, word.valid & word.payload.last)
         m.d.sync += finished.eq(ends | walker.empty)
@@ -124,7 +125,9 @@ class FillEngine(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
 
-    def _shape_walk(self, m: Module, walker: RectangleWalker, command: Signal, start: Signal):
+    def _shape_walk(
+        self, m: Module, walker: RectangleWalker, command: Signal, start: Signal
+    ) -> None:
         shape = walker.shape
         m.d.comb += [
             walker.start.eq(start),
@@ -137,8 +140,11 @@ class FillEngine(wiring.Component):
 
     def _read(
         self, m: Module, walker: RectangleWalker, image: Value, patches: PatchFormer
-    ) -> stream.Interface:
-        """Steps to words: request register, block RAM, data register."""
+    ) -> tuple[stream.Interface, Value]:
+        """Steps to words: request register, block RAM, data register.
+
+        Returns the words, and whether a word beyond the memory is being read.
+        """
         m.submodules.pixels = queue = StreamQueue(Pixel, depth=PIXEL_QUEUE)
         connect_checked(m, queue.o, patches.pixels)
         credit = Signal(range(PIXEL_QUEUE + 1), init=PIXEL_QUEUE)
@@ -176,14 +182,12 @@ class FillEngine(wiring.Component):
             word.payload.data.eq(self.read.data),
             word.valid.eq(valid[1]),
         ]
-        outside = address >= self._config.memory.activation_words
         m.d.comb += [
             self.read.enable.eq(valid[0] & request.interior),
             self.read.address.eq(address),
         ]
-        self._outside = self.read.enable & outside
         self._collect_pixel(m, word, image, queue)
-        return word
+        return word, self.read.enable & (address >= self._config.memory.activation_words)
 
     def _collect_pixel(
         self, m: Module, word: stream.Interface, image: Value, queue: StreamQueue
@@ -204,7 +208,16 @@ class FillEngine(wiring.Component):
             queue.i.payload.last.eq(word.payload.last),
         ]
 
-    def _write(self, m: Module, half: Value, *, start: Value, valid: Value, word: Value) -> None:
+    def _write(
+        self,
+        m: Module,
+        half: Value,
+        *,
+        start: Value,
+        valid: Value,
+        word: Value,
+        outside: Value,
+    ) -> None:
         """Contiguous destination; the bit above the address tells that the half is full."""
         address = Signal(range(2 * self._column_words))
         is_full = address[-1]
@@ -217,7 +230,7 @@ class FillEngine(wiring.Component):
             self.columns.half.eq(half),
             self.columns.address.eq(address),
             self.columns.data.eq(word),
-            self.bad_address.eq((valid & is_full) | self._outside),
+            self.bad_address.eq((valid & is_full) | outside),
         ]
 
 

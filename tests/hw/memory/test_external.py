@@ -1,5 +1,6 @@
 """Block RAM as external memory, alone and behind the arbiter."""
 
+import gc
 from random import Random
 
 import pytest
@@ -242,3 +243,4 @@ def test_only_the_dma_engine_must_stay_inside_the_memory(
 def test_impossible_memories_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BlockExternalMemory(**arguments)
+    gc.collect()  # so that the refused object is gone while its warning is ignored
