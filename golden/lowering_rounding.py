@@ -35,6 +35,7 @@ from golden.lowering_plan import (
     StreamPlan,
 )
 from golden.lowering_scale import (
+    MAX_FRACTION,
     MAX_SHIFT,
     Formats,
     affine_fraction,
@@ -138,14 +139,18 @@ class Rounder:
             start = min(start, formats.streams[layer.residual.tensor] + MAX_SHIFT)
         if layer.rounds:
             start = min(start, formats.streams[layer.end] + MAX_SHIFT)
+        if branch is not None and branch.affine is None:
+            start = min(start, _most_for_target(branch, formats))
         return largest_fraction(fits, start, layer.name, "the worst-case sum")
 
     def _affine_fraction(
         self, layer: LayerPlan, branch: BranchPlan, affine: AffinePlan, formats: Formats
     ) -> int:
         stream = layer.source if isinstance(layer, StreamPlan) else layer.end
+        most = _most_for_target(branch, formats)
+        fraction = formats.streams[stream]
         return affine_fraction(
-            affine, branch.summands, formats.streams[stream], self._arithmetic, layer.name
+            affine, branch.summands, fraction, most, self._arithmetic, layer.name
         )
 
     def _convolution(self, layer: ConvolutionPlan, formats: Formats) -> ConvolutionLayer:
@@ -238,6 +243,13 @@ class Rounder:
         low, high = signed_range(self._arithmetic.accumulator)
         thresholds = np.clip(scaled, low, high).astype(np.int64)
         return CodeOutput(target.tensor, self._sources[node.name].planes, thresholds, codes)
+
+
+def _most_for_target(branch: BranchPlan, formats: Formats) -> int:
+    """Most fraction bits from which the branch's output can be shifted to its format."""
+    if isinstance(branch.target, FixedTarget):
+        return formats.fixed[branch.target.tensor] + MAX_SHIFT
+    return MAX_FRACTION
 
 
 def _matrix(layer: ConvolutionPlan, weight_bits: int) -> _Matrix:

@@ -28,11 +28,12 @@ __all__ = [
     "rounded",
 ]
 
-MAX_FRACTION = 31
-"""More fraction bits bring nothing: values this small are below every other rounding."""
+MAX_FRACTION = 64
+"""Limit for values that are zero or nearly so."""
 
 MIN_FRACTION = -128
 MAX_SHIFT = 31
+"""Largest shift between an accumulator and a stored value."""
 
 
 @dataclass
@@ -85,12 +86,17 @@ def largest_fraction(fits: Callable[[int], bool], start: int, name: str, what: s
 
 
 def affine_fraction(
-    affine: AffinePlan, summands: int, stream_fraction: int, arithmetic: Arithmetic, name: str
+    affine: AffinePlan,
+    summands: int,
+    stream_fraction: int,
+    most: int,
+    arithmetic: Arithmetic,
+    name: str,
 ) -> int:
     """Fraction bits of ``s * gain + offset`` for a stream ``s`` with ``stream_fraction``.
 
-    ``summands`` such values must fit the accumulator together. The gain gets the fraction minus
-    that of the stream.
+    It is at most ``most``. ``summands`` such values must fit the accumulator together. The gain
+    gets the fraction minus that of the stream.
     """
     _, gain_top = signed_range(arithmetic.coefficient)
     _, top = signed_range(arithmetic.accumulator)
@@ -106,7 +112,7 @@ def affine_fraction(
     start = stream_fraction + range_fraction(
         float(np.abs(affine.gain).max()), arithmetic.coefficient
     )
-    return largest_fraction(fits, start, name, "batch-norm on the stream")
+    return largest_fraction(fits, min(start, most), name, "batch-norm on the stream")
 
 
 def _magnitude(values: np.ndarray, fraction: int) -> np.ndarray:
