@@ -1,7 +1,8 @@
 """Execution of the integer network: the bit-exact reference of simulator, gateware and board.
 
-Convolutions are matrix products in float64. They are exact: all operands are integers, and every
-partial sum stays far below 2^53, which is checked per layer. All else is int64.
+Convolutions are float matrix products that are exact: all operands are integers, and no partial
+sum can leave the range in which the type holds every integer. Weights are split into digits so
+that float32 suffices; float64 is the second choice. All else is int64.
 
 Tensors are int64 [N, height, width, channels]: codes as numbers (bit j is plane j), fixed-point
 and stream values as signed numbers, logits as accumulator values.
@@ -31,8 +32,11 @@ from golden.integer_network import (
 
 __all__ = ["IntegerReference", "classify", "logits_name", "run"]
 
-EXACT_FLOAT = 1 << 53
-"""Integers up to here are exact in float64."""
+EXACT = {torch.float32: 1 << 24, torch.float64: 1 << 53}
+"""Integers up to here are exact."""
+
+DIGITS = 3
+"""Most float32 digits; beyond that float64 is as fast."""
 
 PIXEL_OFFSET = 128
 OUTSIDE = -(1 << 62)
@@ -81,11 +85,13 @@ def classify(network: IntegerNetwork, images: np.ndarray, batch: int = 100) -> n
 
 @dataclass(frozen=True)
 class _Matrix:
-    """One layer's weights and coefficients combined: exact integers in float64."""
+    """One layer's weights and coefficients combined: integers, split into signed digits."""
 
     values: Tensor
-    """[kernel_h * kernel_w * channels * planes, out_channels]."""
+    """Float [kernel_h * kernel_w * channels * planes, digits * out_channels]."""
     planes: int
+    digits: int
+    digit_bits: int
 
 
 class IntegerReference:
@@ -218,12 +224,25 @@ def _matrix(layer: ConvolutionLayer) -> _Matrix:
             "iouvk,oij->ouvkj", signs[..., first:last], coefficients
         )
     flat = combined.reshape(channels_out, -1)
-    bound = np.abs(flat).sum(axis=1).max() + np.abs(layer.bias).max()
-    if bound >= EXACT_FLOAT:
-        raise OverflowError(
-            f"layer {layer.name!r}: sums must stay below 2**53 to be exact, not reach {bound}"
-        )
-    return _Matrix(torch.from_numpy(flat.T.astype(np.float64).copy()), planes)
+    width = int(np.abs(flat).max()).bit_length() + 1
+    choices = [(torch.float32, digits) for digits in range(1, DIGITS + 1)] + [(torch.float64, 1)]
+    for dtype, digits in choices:
+        digit_bits = -(-width // digits)
+        split = _split(flat, digits, digit_bits)
+        if np.abs(split).sum(axis=1).max() < EXACT[dtype]:
+            values = torch.from_numpy(np.ascontiguousarray(split.T)).to(dtype)
+            return _Matrix(values, planes, digits, digit_bits)
+    raise OverflowError(f"layer {layer.name!r}: sums must stay below 2**53 to be exact, but do not")
+
+
+def _split(values: np.ndarray, digits: int, bits: int) -> np.ndarray:
+    """Digits of base 2^bits, lowest first along axis 0; the highest carries the sign."""
+    parts = []
+    for _ in range(digits - 1):
+        low = values & ((1 << bits) - 1)
+        parts.append(low)
+        values = (values - low) >> bits
+    return np.concatenate([*parts, values])
 
 
 def _convolve(layer: ConvolutionLayer, matrix: _Matrix, source: Tensor) -> Tensor:
@@ -233,19 +252,23 @@ def _convolve(layer: ConvolutionLayer, matrix: _Matrix, source: Tensor) -> Tenso
     top, left, bottom, right = layer.padding
     padded = torch.zeros(
         (count, height + top + bottom, width + left + right, channels * matrix.planes),
-        dtype=torch.float64,
+        dtype=matrix.values.dtype,
     )
     padded[:, top : top + height, left : left + width] = planes.flatten(3)
     rows, columns, _ = layer.convolution_shape
     _, _, kernel_rows, kernel_columns, _ = layer.weight_planes.shape
     taps = torch.empty(
-        (count, rows, columns, kernel_rows * kernel_columns, padded.shape[3]), dtype=torch.float64
+        (count, rows, columns, kernel_rows * kernel_columns, padded.shape[3]), dtype=padded.dtype
     )
     for index in range(kernel_rows * kernel_columns):
         y, x = divmod(index, kernel_columns)
         taps[:, :, :, index] = _strided(padded, y, x, layer.stride, (rows, columns))
     sums = taps.reshape(count * rows * columns, -1) @ matrix.values
-    return sums.reshape(count, rows, columns, -1).to(torch.int64) + torch.from_numpy(layer.bias)
+    places = sums.to(torch.int64).reshape(count, rows, columns, matrix.digits, -1)
+    total = torch.from_numpy(layer.bias).expand(count, rows, columns, -1)
+    for digit in range(matrix.digits):
+        total = total + (places[..., digit, :] << (digit * matrix.digit_bits))
+    return total
 
 
 def _strided(
