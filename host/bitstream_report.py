@@ -24,6 +24,7 @@ __all__ = [
     "module_paths",
     "module_uses",
     "placed_cells",
+    "read_statistics",
     "read_timing",
     "read_utilization",
 ]
@@ -33,6 +34,16 @@ CONTAINERS = ("core", "accelerator")
 
 LUT4, FF, BLOCK_RAM, MULTIPLIER = "TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"
 RESOURCES = {LUT4: "LUT4", FF: "FF", BLOCK_RAM: "block RAM", MULTIPLIER: "multiplier"}
+CELL_SIZES = {
+    "LUT4": ("LUT4", 1),
+    "CCU2C": ("LUT4", 2),
+    "TRELLIS_DPR16X4": ("LUT4", 6),
+    "TRELLIS_FF": ("FF", 1),
+    "DP16KD": ("block RAM", 1),
+    "PDPW16KD": ("block RAM", 1),
+    "MULT18X18D": ("multiplier", 1),
+}
+"""What a cell of yosys' occupies."""
 CHIP_MODULE = "pins and clock"
 _BEL = re.compile(r"X(\d+)/Y(\d+)/")
 
@@ -179,6 +190,17 @@ def read_utilization(report: Mapping[str, Any]) -> dict[str, ResourceUse]:
         kind: ResourceUse(**report["utilization"].get(kind, {"used": 0, "available": 0}))
         for kind in RESOURCES
     }
+
+
+def read_statistics(statistics: Mapping[str, Any]) -> dict[str, int]:
+    """Cells that the design needs, by the names in ``RESOURCES``, from yosys' ``stat -json``."""
+    cells = statistics["design"]["num_cells_by_type"]
+    needs = dict.fromkeys(RESOURCES.values(), 0)
+    for kind, count in cells.items():
+        name, size = CELL_SIZES.get(kind, ("", 0))
+        if name:
+            needs[name] += size * count
+    return needs
 
 
 def read_timing(report: Mapping[str, Any]) -> Timing:

@@ -30,6 +30,12 @@ class Board:
     platform: type
     """Its class in amaranth-boards."""
 
+    lut4: int
+    """4-input LUTs of the device, and as many flip-flops."""
+
+    block_rams: int
+    """Block RAMs of 18 kbit of the device."""
+
     multipliers: int
     """18 x 18 multipliers of the device."""
 
@@ -47,16 +53,24 @@ class Board:
 
 
 def _boards() -> dict[str, Board]:
-    multipliers = {"12f": 28, "25f": 28, "45f": 72, "85f": 156}
+    # The open tools use all of a 12F, which is the chip of the 25F.
+    sizes = {
+        "12f": (24288, 56, 28),
+        "25f": (24288, 56, 28),
+        "45f": (43848, 108, 72),
+        "85f": (83640, 208, 156),
+    }
     boards = {
         f"ulx3s-{size}": Board(
             name=f"ulx3s-{size}",
             device=f"LFE5U-{size.upper()}",
             preset=f"ulx3s-{size}",
             platform=getattr(ulx3s, f"ULX3S_{size.upper()}_Platform"),
-            multipliers=count,
+            lut4=lut4,
+            block_rams=block_rams,
+            multipliers=multipliers,
         )
-        for size, count in multipliers.items()
+        for size, (lut4, block_rams, multipliers) in sizes.items()
     }
     return {**boards, "ulx3s": boards["ulx3s-85f"]}
 

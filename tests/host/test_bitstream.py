@@ -23,6 +23,7 @@ from host.bitstream_report import (
     module_paths,
     module_uses,
     placed_cells,
+    read_statistics,
     read_timing,
     read_utilization,
 )
@@ -31,6 +32,7 @@ from host.tools import FIRST_USE, ToolError
 from hw.board.ulx3s import LEDS, board
 from hw.config import ConfigError, preset
 
+STATISTICS = {"design": {"num_cells_by_type": {"LUT4": 10, "CCU2C": 4, "DP16KD": 2, "x": 9}}}
 REPORT_KEYS = {
     "board",
     "device",
@@ -142,7 +144,10 @@ def fake_tools(tmp_path, monkeypatch):
             return arguments[arguments.index(option) + 1]
         """
     scripts = {
-        "YOSYS": "print('1. Executing SYNTH_ECP5 pass.')",
+        "YOSYS": f"""\
+            print("1. Executing SYNTH_ECP5 pass.")
+            json.dump({STATISTICS!r}, open("yosys.stat.json", "w"))
+            """,
         "NEXTPNR_ECP5": f"""\
             print("Preparing to run nextpnr. This might take a while...")
             seed = int(value("--seed"))
@@ -181,6 +186,11 @@ def test_utilization_has_percentages():
     use = read_utilization(timing_report())
     assert use["DP16KD"].percent == pytest.approx(100 / 56)
     assert use["MULT18X18D"].used == 0
+
+
+def test_statistics_count_carry_cells_twice():
+    needs = {"LUT4": 18, "FF": 0, "block RAM": 2, "multiplier": 0}
+    assert read_statistics(STATISTICS) == needs
 
 
 def test_module_paths_come_from_the_module_lines():
@@ -285,6 +295,14 @@ def test_failing_tool_is_quoted_with_its_log(fake_tools, console, tmp_path):
         build("ulx3s-12f", "tiny", out=tmp_path / "out", core=small_core, console=console)
     assert (tmp_path / "out" / "work" / "yosys.log").read_text() == "a\nERROR: no cell\n"
     assert not list((tmp_path / "out").glob("*.bit"))
+
+
+def test_design_that_is_too_large_is_refused_after_synthesis(fake_tools, console, tmp_path):
+    script = fake_tools / "yosys"
+    script.write_text(script.read_text().replace("'DP16KD': 2", "'DP16KD': 57"))
+    message = "^design must fit ulx3s-12f, but it needs .* 57 of 56 block RAM, 0 of 28 multiplier$"
+    with pytest.raises(ToolError, match=message):
+        build("ulx3s-12f", "tiny", out=tmp_path / "out", core=small_core, console=console)
 
 
 def test_missing_tool_names_the_doctor(fake_tools, console, tmp_path, monkeypatch):
