@@ -1,0 +1,1 @@
+"""Post engine: from accumulators to stored stream values and activation planes."""

@@ -1,0 +1,108 @@
+"""Requantization to codes of learned levels: thresholds compared with the values of all rows."""
+
+from functools import reduce
+from operator import xor
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .position import Position, delayed, positioned_stream, signed_vector
+from .serialize import code_stream
+
+__all__ = ["Requantize"]
+
+
+class Requantize(wiring.Component):
+    """``code = initial XOR the deltas of all thresholds below the value``.
+
+    A vector is compared with one group of thresholds per cycle. A vector may follow ``groups``
+    cycles after the one before, not earlier. Latency ``Requantize.LATENCY + groups`` cycles.
+    Stages: hold, compare, combine within the group, combine the groups.
+
+    Parameters
+    ----------
+    rows
+        Rows of the array.
+    width
+        Bits of a value.
+    planes
+        Bits of a code.
+    group
+        Layout of a group: array of ``threshold`` and ``delta``.
+
+    Members
+    -------
+    i : In(positioned_stream(width, rows))
+        Values.
+    enable : In(1)
+        0: ignore ``i``, give no codes and hold ``o.payload`` at zero. Stable during a command,
+        like the following.
+    groups : In(9)
+        Number of groups.
+    initial : In(planes)
+        Code of the lowest level.
+    group : In(group)
+        Current group of thresholds.
+    advance : Out(1)
+        ``group`` is used in this cycle.
+    o : Out(code_stream(planes, rows))
+        Codes.
+    """
+
+    LATENCY = 3
+
+    def __init__(self, *, rows: int, width: int, planes: int, group: data.ArrayLayout) -> None:
+        self.rows = rows
+        self.width = width
+        self.planes = planes
+        super().__init__(
+            {
+                "i": In(positioned_stream(width, rows)),
+                "enable": In(1),
+                "groups": In(9),
+                "initial": In(planes),
+                "group": In(group),
+                "advance": Out(1),
+                "o": Out(code_stream(planes, rows)),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        values = Signal(signed_vector(self.width, self.rows))
+        position = Signal(Position)
+        remaining = Signal(9)
+        first, last = Signal(), Signal()
+        m.d.comb += [self.advance.eq(remaining != 0), last.eq(remaining == 1)]
+        with m.If(self.i.valid & self.enable):
+            m.d.sync += [
+                values.eq(self.i.payload.values),
+                position.eq(self.i.payload.position),
+                remaining.eq(self.groups),
+                first.eq(1),
+            ]
+        with m.Elif(self.advance):
+            m.d.sync += [remaining.eq(remaining - 1), first.eq(0)]
+
+        deltas = [delayed(m, entry.delta) for entry in self.group]
+        first, used = delayed(m, first, 2), delayed(m, self.advance, 2)
+        for row in range(self.rows):
+            passed = [delayed(m, values[row] > entry.threshold) for entry in self.group]
+            change = Signal(self.planes)
+            m.d.sync += change.eq(reduce(xor, self._selected(deltas, passed)))
+            code = self.o.payload.codes[row]
+            with m.If(used):
+                m.d.sync += code.eq(Mux(first, self.initial, code) ^ change)
+            with m.If(~self.enable):
+                m.d.sync += code.eq(0)
+        m.d.comb += [
+            self.o.valid.eq(delayed(m, self.advance & last, self.LATENCY)),
+            self.o.payload.position.eq(delayed(m, position, self.LATENCY)),
+        ]
+        return m
+
+    def _selected(self, deltas: list, passed: list) -> list:
+        return [
+            delta & flag.replicate(self.planes) for delta, flag in zip(deltas, passed, strict=True)
+        ]

@@ -1,0 +1,139 @@
+"""Bias and residual: the first sum behind the array."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..isa import ResidualMode
+from .position import delayed, positioned_stream, signed_vector
+
+__all__ = ["Residual"]
+
+
+class Residual(wiring.Component):
+    """``v = accumulator + bias + (residual << shift)``, modulo ``2 ** 32``.
+
+    In mode SUM the residual of a window's vectors is summed: the accumulator comes with the first
+    vector of the window, and ``v`` follows the last one. As the sum is taken of shifted values
+    modulo ``2 ** 32``, it equals the exact sum of the 16-bit values shifted.
+
+    Latency ``Residual.LATENCY`` cycles, one vector per cycle. Stages: operand, bias | residual
+    register, shift by 0 to 3, shift by 0, 4, 8 or 12, shift by 0 or 16 and sum.
+
+    Parameters
+    ----------
+    rows
+        Rows of the array.
+    width
+        Bits of an accumulator.
+    stream_width
+        Bits of a residual.
+
+    Members
+    -------
+    i : In(positioned_stream(width, rows))
+        Accumulators.
+    residuals : In(signed_vector(stream_width, rows))
+        Residuals of the vector of the cycle before.
+    bias : In(signed_vector(width, rows))
+        Copied with the first vector of a tile.
+    array : In(1)
+        0: take zeros for the accumulators. Stable during a command, like ``mode`` and ``shift``.
+    mode : In(ResidualMode)
+        What to add.
+    shift : In(5)
+        Left shift of the residual.
+    o : Out(positioned_stream(width, rows))
+        ``v``; in mode SUM every vector is a window of its own.
+    biased : Out(stream.Signature(signed_vector(width, rows)))
+        Accumulator + bias, once per window in mode SUM, else for each vector; for the trace.
+    """
+
+    LATENCY = 5
+
+    def __init__(self, *, rows: int, width: int, stream_width: int) -> None:
+        self.rows = rows
+        self.width = width
+        self.stream_width = stream_width
+        super().__init__(
+            {
+                "i": In(positioned_stream(width, rows)),
+                "residuals": In(signed_vector(stream_width, rows)),
+                "bias": In(signed_vector(width, rows)),
+                "array": In(1),
+                "mode": In(ResidualMode),
+                "shift": In(5),
+                "o": Out(positioned_stream(width, rows)),
+                "biased": Out(stream.Signature(signed_vector(width, rows), always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        summing = Signal()
+        m.d.comb += summing.eq(self.mode == ResidualMode.SUM)
+
+        valid = [self.i.valid]
+        position = [self.i.payload.position]
+        for _ in range(self.LATENCY):
+            valid.append(delayed(m, valid[-1]))
+            position.append(delayed(m, position[-1]))
+
+        accumulate = Signal()
+        m.d.sync += accumulate.eq(summing & ~position[3].window_first)
+        for row in range(self.rows):
+            biased = self._biased(m, row)
+            m.d.comb += self.biased.payload[row].eq(biased)
+            shifted = self._shifted(m, row)
+            start = delayed(m, biased, 2)
+            total = self.o.payload.values[row]
+            with m.If(valid[4]):
+                m.d.sync += total.eq(Mux(accumulate, total, start) + shifted)
+        m.d.comb += self.biased.valid.eq(valid[2] & ~(summing & ~position[2].window_first))
+        self._position(m, summing, valid, position)
+        return m
+
+    def _biased(self, m: Module, row: int) -> Signal:
+        """Two stages: the operand or zero, plus bias."""
+        accumulator, bias = Signal(signed(self.width)), Signal(signed(self.width))
+        biased = Signal(signed(self.width))
+        m.d.sync += [
+            accumulator.eq(Mux(self.array, self.i.payload.values[row], 0)),
+            biased.eq(accumulator + bias),
+        ]
+        with m.If(self.i.valid & self.i.payload.position.tile_first):
+            m.d.sync += bias.eq(self.bias[row])
+        return biased
+
+    def _shifted(self, m: Module, row: int) -> Signal:
+        """Three stages, and the logic of the last shift."""
+        residual = Signal(signed(self.stream_width))
+        fine = Signal(signed(self.stream_width + 3))
+        coarse = Signal(signed(self.stream_width + 15))
+        shifted = Signal(signed(self.width))
+        m.d.sync += [
+            residual.eq(Mux(self.mode == ResidualMode.NONE, 0, self.residuals[row])),
+            fine.eq(residual << self.shift[:2]),
+            coarse.eq(Mux(self.shift[3], fine << 8, fine) << Mux(self.shift[2], 4, 0)),
+        ]
+        m.d.comb += shifted.eq(Mux(self.shift[4], coarse << 16, coarse))
+        return shifted
+
+    def _position(self, m: Module, summing: Signal, valid: list, position: list) -> None:
+        """Position of the results: a summed window counts as one vector."""
+        tile_first = Signal()
+        m.d.comb += [
+            self.o.valid.eq(valid[5] & ~(summing & ~position[5].window_last)),
+            self.o.payload.position.eq(position[5]),
+        ]
+        with m.If(valid[5]):
+            m.d.sync += tile_first.eq(
+                position[5].tile_first | tile_first & ~position[5].window_first
+            )
+        with m.If(summing):
+            m.d.comb += [
+                self.o.payload.position.window_first.eq(1),
+                self.o.payload.position.tile_first.eq(
+                    position[5].tile_first | tile_first & ~position[5].window_first
+                ),
+            ]
