@@ -229,7 +229,7 @@ def _matrix(layer: ConvolutionLayer) -> _Matrix:
     for dtype, digits in choices:
         digit_bits = -(-width // digits)
         split = _split(flat, digits, digit_bits)
-        if np.abs(split).sum(axis=1).max() < EXACT[dtype]:
+        if np.abs(split).sum(axis=1, dtype=np.float64).max() < EXACT[dtype]:
             values = torch.from_numpy(np.ascontiguousarray(split.T)).to(dtype)
             return _Matrix(values, planes, digits, digit_bits)
     raise OverflowError(f"layer {layer.name!r}: sums must stay below 2**53 to be exact, but do not")
