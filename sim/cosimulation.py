@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,14 @@ __all__ = ["SIMULATORS", "Bench", "cosimulate", "make_simulator", "random_images
 
 SIMULATORS = ("verilator", "icarus")
 OUT = Path("build/sim")
+VERILOG_FOLDER = "verilog"
 RANDOM_SEED = 1
 POLL_SECONDS = 0.1
-WINDOW_BEFORE = 2000
-"""Cycles before a mismatch that the waveform shows."""
+WINDOW_SIZE = 8_000_000
+"""Cycles times binary multiply-accumulates per cycle before a mismatch that the waveform shows:
+about 80 MB of VCD at every size of the array, a tenth of that as FST."""
+WINDOW_CYCLES = (500, 4000)
+"""Bounds of the cycles before a mismatch."""
 WINDOW_AFTER = 100
 TIMEOUT_CYCLES = 200_000
 TIMEOUT_FACTOR = 40
@@ -201,7 +206,7 @@ def _write_inputs(
     return logits
 
 
-def _window(result: ImageResult) -> Window:
+def _window(result: ImageResult, config: AcceleratorConfig) -> Window:
     """Cycles to look at: before the mismatch, or before the end if nothing was written."""
     end = result.cycles
     if result.mismatch:
@@ -212,12 +217,14 @@ def _window(result: ImageResult) -> Window:
                 end += layer["cycles"]
                 if layer["name"] == result.mismatch["layer"]:
                     break
-    return Window(first=max(0, end - WINDOW_BEFORE), last=end + WINDOW_AFTER)
+    shortest, longest = WINDOW_CYCLES
+    before = min(max(WINDOW_SIZE // config.array.binary_macs_per_cycle, shortest), longest)
+    return Window(first=max(0, end - before), last=end + WINDOW_AFTER)
 
 
 def _record_waves(bench: Bench, folder: Path, job: Job, result: ImageResult) -> str:
     """Run the failing image once more with a waveform; the file's path."""
-    window = _window(result)
+    window = _window(result, bench.config)
     bench.console.print(
         f"image {result.image} failed: recording a waveform of the cycles {window.first} to "
         f"{window.last} of its run",
@@ -297,18 +304,17 @@ def simulate(
     Without ``images`` the input is noise (``limit`` images of it, 1 by default). Raises
     ``ModelError``, ``ProgramError``, ``ConfigError``, ``ImageError`` or :class:`SimulatorError`.
     """
-    from hw.simulation_top import generate_verilog
-
     from compiler.compile import compile_network
     from golden.lowering import lower
     from golden.onnx_import import import_model
 
+    from .design import cached_verilog
     from .reference import expected_arrays
 
     bench = Bench(
         config=preset(preset_name),
         simulator=make_simulator(simulator),
-        generate=generate_verilog,
+        generate=partial(cached_verilog, cache=out / VERILOG_FOLDER),
         out=out,
         console=console or Console(),
     )
