@@ -58,5 +58,8 @@ def measure_ranges(content: bytes, images: np.ndarray, batch: int = 50) -> dict[
     for start in range(0, len(images), batch):
         values = session.run(names, {"images": images[start : start + batch]})
         for name, value in zip(names, values, strict=True):
-            ranges[name] = max(ranges[name], float(np.abs(value).max()))
+            largest = float(np.abs(value).max())
+            if not math.isfinite(largest):
+                raise ValueError(f"values of tensor {name!r} must be finite, not {largest}")
+            ranges[name] = max(ranges[name], largest)
     return {name: round_up(value) for name, value in ranges.items()}

@@ -216,3 +216,11 @@ def test_round_up(value: float, expected: float) -> None:
 def test_ranges_need_images(network: ResNet20) -> None:
     with pytest.raises(ValueError, match=r"^calibration images must be at least one, not 0$"):
         measure_ranges(model_bytes(resnet20_model(network)), random_pixels(0))
+
+
+def test_infinite_ranges_are_refused() -> None:
+    content = quantized_model(
+        lambda b: b.batch_norm("y", b.image, *np.full((3, 3), 3e38), np.full(3, 1e-30), 1e-30)
+    )
+    with pytest.raises(ValueError, match=r"^values of tensor 'y' must be finite, not (inf|nan)$"):
+        measure_ranges(content, np.full((1, 6, 5, 3), 255, dtype=np.uint8))
