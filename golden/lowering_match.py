@@ -63,6 +63,12 @@ class _Matcher(Chains):
                 raise ModelError(f"node {node.name!r}: output must be read or be the network's")
             if isinstance(node, ir.LearnedActivation | ir.Image | ir.Concat):
                 self._check_plane_readers(node)
+            if isinstance(node, ir.ChannelPad) and not all(
+                isinstance(reader, ir.Add) for reader in self.readers[node.name]
+            ):
+                raise ModelError(
+                    f"node {node.name!r}: channels must be padded on the way to an add only"
+                )
         if not isinstance(self.graph.nodes[0], ir.Image):
             raise ModelError("the first node must be the image")
 
@@ -72,13 +78,13 @@ class _Matcher(Chains):
         for reader in self.readers[node.name]:
             if not isinstance(reader, kinds):
                 raise ModelError(
-                    f"node {reader.name!r}: operator on a {type(node).__name__} must be one of "
+                    f"node {reader.name!r}: operator on {type(node).__name__} must be one of "
                     f"Convolution, Linear, Concat, not {type(reader).__name__}"
                 )
         if node.name == self.graph.output:
             raise ModelError(
                 f"node {node.name!r}: the network's output must be a float value, "
-                f"not of a {type(node).__name__}"
+                f"not of {type(node).__name__}"
             )
 
     def _layers(self, name: str) -> Iterator[LayerPlan]:
