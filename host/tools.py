@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -201,6 +202,11 @@ class ToolRunner:
             status = process.wait()
             with self._lock:
                 self._processes.discard(process)
+        if status < 0:
+            raise ToolError(
+                f"{name} was stopped by signal {signal.Signals(-status).name}: is there enough "
+                f"memory? (log: {self.folder / log})"
+            )
         if status:
             raise ToolError(
                 f"{name} failed with exit code {status}: {_error_line(tail)} "

@@ -297,6 +297,13 @@ def test_failing_tool_is_quoted_with_its_log(fake_tools, console, tmp_path):
     assert not list((tmp_path / "out").glob("*.bit"))
 
 
+def test_killed_tool_is_told_from_a_failed_one(fake_tools, console, tmp_path):
+    script = fake_tools / "yosys"
+    script.write_text(f"#!{sys.executable}\nimport os\nos.kill(os.getpid(), 9)\n")
+    with pytest.raises(ToolError, match="^yosys was stopped by signal SIGKILL: is there enough"):
+        build("ulx3s-12f", "tiny", out=tmp_path / "out", core=small_core, console=console)
+
+
 def test_design_that_is_too_large_is_refused_after_synthesis(fake_tools, console, tmp_path):
     script = fake_tools / "yosys"
     script.write_text(script.read_text().replace("'DP16KD': 2", "'DP16KD': 57"))
