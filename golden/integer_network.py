@@ -8,7 +8,8 @@ simulator, the gateware and the board must produce. It is derived from an export
 Arithmetic of one :class:`ConvolutionLayer` (all integers, ``acc`` has ``Arithmetic.accumulator``
 bits and never overflows: lowering proves the bound)::
 
-    D[c,i,j,s](y,x) = sum over taps k of range s of (2*w[c,i,k]-1) * a_j[k]     a_j in {0,1}, 0 outside
+    D[c,i,j,s](y,x) = sum over taps k of range s of (2*w[c,i,k]-1) * a_j[k]
+                                                    a_j in {0,1}, and 0 outside the image
     acc[c] = bias[c] + sum_{s,i,j} coefficient[s,c,i,j] * D[c,i,j,s]
     v = acc + (residual << residual_shift)          residual: sum of r x r stream values
     v = max(v, 0)                                   if relu_stream
