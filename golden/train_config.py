@@ -61,7 +61,7 @@ class TrainConfig:
             raise ValueError(f"rise must be in 0..1, not {self.rise}")
 
     def to_plain(self) -> dict[str, Any]:
-        """What determines the numbers of the run, as a checkpoint holds it: no paths of a machine."""
+        """What determines the numbers of the run, as a checkpoint holds it: no machine paths."""
         local = ("output", "data", "init", "resume", "threads", "compile")
         plain = {name: value for name, value in asdict(self).items() if name not in local}
         return {"network": "resnet20", **plain, "encoding": self.encoding.value}

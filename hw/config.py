@@ -198,7 +198,7 @@ _TINY = AcceleratorConfig(
         threshold_groups=128,
         activation_words=4096,
         stream_vectors=1024,
-        external_words=32768,
+        external_words=8192,
     ),
     clock_mhz=50.0,
 )
@@ -218,7 +218,7 @@ _ULX3S_12F = AcceleratorConfig(
         threshold_groups=64,
         activation_words=2048,
         stream_vectors=512,
-        external_words=8192,
+        external_words=4096,
     ),
     clock_mhz=50.0,
 )
