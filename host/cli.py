@@ -319,6 +319,33 @@ def export(checkpoint: Path, output: Path | None, calibration: int, folder: Path
     click.echo(f"{output}: {output.stat().st_size} bytes")
 
 
+@cli.command()
+@click.argument("model", type=FILE)
+@click.option("--limit", type=click.IntRange(1), help="Use only so many test images.")
+@click.option("--data", "folder", type=FOLDER, help="Prepared data set, if not the cache.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def evaluate(model: Path, limit: int | None, folder: Path | None, as_json: bool) -> None:
+    """Compare an exported MODEL in float and in integers on the CIFAR-10 test images.
+
+    \b
+    Example:
+      lqfpga evaluate resnet20.onnx --limit 1000
+    """
+    from rich.console import Console
+
+    from golden.data import load_cifar10
+    from golden.evaluate import evaluate as compare
+    from golden.evaluate import evaluation_table
+
+    content = model.read_bytes()
+    test = load_cifar10(folder).test
+    result = compare(content, test.pixels[:limit], test.labels[:limit])
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        Console().print(evaluation_table(result))
+
+
 def main() -> None:
     """Entry point of the command ``lqfpga``."""
     cli(prog_name="lqfpga")
