@@ -80,7 +80,7 @@ def _load_folder(
 
 def _load_archive(path: Path, shape: tuple[int, int, int]) -> ImageSet:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if "images" not in archive:
                 raise ImageError(f"archive {path.name} must hold the array images")
             pixels = archive["images"]

@@ -105,24 +105,26 @@ class _Lines:
         self.digits = digits & 15
         self.position = 0
 
+    def _take(self, digits: int) -> NDArray[np.uint8]:
+        if not self.count:
+            return np.zeros((0, digits), np.uint8)
+        taken = self.digits[:, self.position : self.position + digits]
+        if taken.shape[1] != digits:
+            raise TraceError(f"trace line must have {digits} more digits, not {taken.shape[1]}")
+        self.position += digits
+        return taken
+
     def number(self, digits: int) -> IntegerArray:
         """The next ``digits`` hexadecimal digits as int64."""
         total = np.zeros(self.count, np.int64)
-        for column in range(self.position, self.position + digits):
-            if self.count:
-                total = total << 4 | self.digits[:, column]
-        self.position += digits
+        for column in self._take(digits).T:
+            total = total << 4 | column
         return total
 
     def bits(self, width: int) -> NDArray[np.uint8]:
         """The next number of ``width`` bits as bits, lowest first: uint8 [n, width]."""
-        if not self.count:
-            return np.zeros((0, width), np.uint8)
         digits = (width + 3) // 4
-        nibbles = self.digits[:, self.position : self.position + digits][:, ::-1]
-        if nibbles.shape[1] != digits:
-            raise TraceError(f"trace line must hold {digits} digits, not {nibbles.shape[1]}")
-        self.position += digits
+        nibbles = self._take(digits)[:, ::-1]
         spread = nibbles[:, :, None] >> np.arange(4, dtype=np.uint8) & 1
         return spread.reshape(self.count, 4 * digits)[:, :width].astype(np.uint8)
 

@@ -221,7 +221,7 @@ def stand_in(config: AcceleratorConfig, seed: int = 1) -> StandIn:
         "scores": generator.integers(-(1 << 20), 1 << 20, (1, 1, CLASSES)),
         "first" + ACCUMULATOR_SUFFIX: generator.integers(-(1 << 31), 1 << 31, shape),
     }
-    expected["second" + ACCUMULATOR_SUFFIX] = expected["scores"]
+    expected["second" + ACCUMULATOR_SUFFIX] = expected["scores"].copy()
     tensors = _tensors(rows)
     instructions = _instructions(tensors, rows)
     records = _first_layer(expected, tensors, rows) + _second_layer(expected, tensors, rows)
