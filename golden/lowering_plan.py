@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.graph import LearnedActivation, Padding, Weights
+from golden.graph import Graph, LearnedActivation, Padding, Weights
 from golden.integer_network import PoolKind
 
 __all__ = [
@@ -177,6 +177,8 @@ LayerPlan = ConvolutionPlan | StreamPlan
 class Plan:
     """Layers in execution order, and the concatenations that they read."""
 
+    graph: Graph
+    """The graph that the names refer to: rewritten where the given one had to be."""
     layers: tuple[LayerPlan, ...]
     concats: dict[str, tuple[str, ...]]
     """Per concat tensor the plane tensors (graph names) it consists of, nested ones resolved."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden import graph as ir
-from golden.graph import Encoding, Graph, ModelError
+from golden.graph import Encoding, ModelError
 from golden.integer_network import Arithmetic
 from golden.lowering_plan import Plan, Spatial
 
@@ -74,14 +74,12 @@ class PlaneSource:
 class SourceTable:
     """All plane tensors of a plan, by the name of the graph tensor."""
 
-    def __init__(
-        self, graph: Graph, plan: Plan, fixed_point_bits: int, arithmetic: Arithmetic
-    ) -> None:
-        self._nodes = {node.name: node for node in graph.nodes}
+    def __init__(self, plan: Plan, fixed_point_bits: int, arithmetic: Arithmetic) -> None:
+        self._nodes = {node.name: node for node in plan.graph.nodes}
         self._wide = plan.wide
         self._bits = fixed_point_bits
         self._arithmetic = arithmetic
-        channels, height, width = graph.image.shape
+        channels, height, width = plan.graph.image.shape
         self.image_shape: Spatial = height, width, channels
         self._planes: dict[str, int] = {}
         self._sources: dict[str, PlaneSource] = {}

@@ -340,6 +340,23 @@ def test_concatenation_has_a_basis_per_range() -> None:
     assert_equivalent(content)
 
 
+@pytest.mark.parametrize("pool", ["none", "max", "mean"])
+def test_operators_after_a_concatenation_move_before_it(pool: str) -> None:
+    author = Author()
+    source = author.act(author.relu(author.bn(author.first())))
+    x = author.builder.concat("concat", [author.conv(source, 3), author.conv(source, 5)])
+    x = author.relu(author.bn(x, gamma=np.linspace(-1, 1.1, 8)))
+    if pool == "max":
+        x = author.max_pool(x)
+    x = author.mean(x) if pool == "mean" else author.conv(author.act(x))
+    content = author.content(author.linear(x))
+    network = lower(import_bytes(content))
+    (concatenation,) = network.concatenations
+    assert len(concatenation.sources) == 2
+    check_bounds(network)
+    assert_equivalent(content)
+
+
 def test_one_value_with_two_quantizers() -> None:
     author = Author()
     x = author.relu(author.bn(author.first()))
