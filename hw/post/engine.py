@@ -16,7 +16,7 @@ from ..payloads import (
 from ..stream import connect_checked
 from .affine import Affine
 from .pack import Pack, RawWriter
-from .parameters import WORDS_PER_ROW, ParameterChain
+from .parameters import ParameterChain
 from .pool import Pool
 from .requantize import Requantize
 from .residual import Residual
@@ -91,11 +91,21 @@ class PostEngine(wiring.Component):
             }
         )
 
-    @property
-    def tile_cycles(self) -> int:
+    DONE_LATENCY = 2
+    """Cycles from the last word of a command to ``done``."""
+
+    @staticmethod
+    def latency(*, affine: bool) -> int:
+        """Cycles from a vector to its word, for CODES with one threshold group."""
+        route = StreamStore.LATENCY + Affine.LATENCY if affine else Affine.DIRECT_LATENCY
+        codes = Pool.LATENCY + Requantize.LATENCY + 1
+        return Residual.LATENCY + route + codes + Pack.LATENCY
+
+    @staticmethod
+    def tile_cycles(config: AcceleratorConfig) -> int:
         """Fewest vectors of a tile that hide the fetch of the next tile's parameters."""
         route = Residual.LATENCY + StreamStore.LATENCY + Affine.LATENCY
-        return self.config.array.rows * WORDS_PER_ROW + 3 + route + 1
+        return route + ParameterChain.fetch_cycles(config.array.rows)
 
     def elaborate(self, platform) -> Module:
         m = Module()

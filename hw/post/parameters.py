@@ -78,10 +78,10 @@ class ParameterChain(wiring.Component):
             }
         )
 
-    @property
-    def fetch_cycles(self) -> int:
+    @staticmethod
+    def fetch_cycles(rows: int) -> int:
         """Cycles from the transfer of a request, or a release, to ``available``."""
-        return WORDS_PER_ROW * self.rows + 3
+        return WORDS_PER_ROW * rows + 3
 
     def elaborate(self, platform) -> Module:
         m = Module()
