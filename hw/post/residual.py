@@ -108,32 +108,33 @@ class Residual(wiring.Component):
     def _shifted(self, m: Module, row: int) -> Signal:
         """Three stages, and the logic of the last shift."""
         residual = Signal(signed(self.stream_width))
+        middle = Signal(signed(self.stream_width + 11))
         fine = Signal(signed(self.stream_width + 3))
         coarse = Signal(signed(self.stream_width + 15))
         shifted = Signal(signed(self.width))
         m.d.sync += [
             residual.eq(Mux(self.mode == ResidualMode.NONE, 0, self.residuals[row])),
             fine.eq(residual << self.shift[:2]),
-            coarse.eq(Mux(self.shift[3], fine << 8, fine) << Mux(self.shift[2], 4, 0)),
+            coarse.eq(Mux(self.shift[2], middle << 4, middle)),
         ]
-        m.d.comb += shifted.eq(Mux(self.shift[4], coarse << 16, coarse))
+        m.d.comb += [
+            middle.eq(Mux(self.shift[3], fine << 8, fine)),
+            shifted.eq(Mux(self.shift[4], coarse << 16, coarse)),
+        ]
         return shifted
 
     def _position(self, m: Module, summing: Signal, valid: list, position: list) -> None:
         """Position of the results: a summed window counts as one vector."""
-        tile_first = Signal()
+        held, tile_first = Signal(), Signal()  # the window began the tile
         m.d.comb += [
+            tile_first.eq(position[5].tile_first | held & ~position[5].window_first),
             self.o.valid.eq(valid[5] & ~(summing & ~position[5].window_last)),
             self.o.payload.position.eq(position[5]),
         ]
         with m.If(valid[5]):
-            m.d.sync += tile_first.eq(
-                position[5].tile_first | tile_first & ~position[5].window_first
-            )
+            m.d.sync += held.eq(tile_first)
         with m.If(summing):
             m.d.comb += [
                 self.o.payload.position.window_first.eq(1),
-                self.o.payload.position.tile_first.eq(
-                    position[5].tile_first | tile_first & ~position[5].window_first
-                ),
+                self.o.payload.position.tile_first.eq(tile_first),
             ]

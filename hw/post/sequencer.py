@@ -158,7 +158,7 @@ class Sequencer(wiring.Component):
 
     def _issue(self, m: Module, issuing: Signal, counter: NestedCounter) -> None:
         settings, position = self.settings, counter.position
-        allowed, paced, needs_vector = Signal(), Signal(), Signal()
+        allowed, needs_vector = Signal(), Signal()
         ends, summing, wait = self._pace(m, counter)
         m.d.comb += [
             needs_vector.eq(settings.array & (position.window_first | ~summing)),
@@ -167,7 +167,6 @@ class Sequencer(wiring.Component):
             ),
             self.vectors.ready.eq(allowed & needs_vector),
             counter.step.eq(allowed & (self.vectors.valid | ~needs_vector)),
-            paced.eq(counter.step & ends),
             self.parameters_claim.eq(counter.step & position.tile_first),
             self.o.valid.eq(counter.step),
             self.o.payload.position.eq(position),
