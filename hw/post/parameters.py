@@ -51,7 +51,8 @@ class ParameterChain(wiring.Component):
     Members
     -------
     write : In(TableWriteSignature(depth=depth, width=32))
-        Port that loads the memory. Words of a request must be written before it.
+        Port that loads the memory. Words of a request must be written before it, and not while
+        they are fetched.
     requests : In(stream.Signature(parameter_request(depth)))
         Tiles to fetch, in the order of use.
     next : Out(ArrayLayout(row_parameters(), rows))
@@ -85,7 +86,9 @@ class ParameterChain(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.memory = store = memory.Memory(shape=32, depth=self.depth, init=[])
+        m.submodules.memory = store = memory.Memory(
+            shape=32, depth=self.depth, init=[], attrs={"no_rw_check": 1}
+        )
         write = store.write_port()
         read = store.read_port()
         m.d.comb += [

@@ -88,7 +88,8 @@ class Requantize(wiring.Component):
         deltas = [delayed(m, entry.delta) for entry in self.group]
         first, used = delayed(m, first, 2), delayed(m, self.advance, 2)
         for row in range(self.rows):
-            passed = [delayed(m, values[row] > entry.threshold) for entry in self.group]
+            # This way round the comparison is a bare carry chain.
+            passed = [delayed(m, entry.threshold < values[row]) for entry in self.group]
             change = Signal(self.planes)
             m.d.sync += change.eq(reduce(xor, self._selected(deltas, passed)))
             code = self.o.payload.codes[row]

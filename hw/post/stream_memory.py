@@ -25,8 +25,8 @@ class StreamWriteSignature(wiring.Signature):
 class StreamMemory(wiring.Component):
     """Vectors of ``rows`` signed values; one read and one write per cycle.
 
-    Reading an address in the cycle in which it is written gives the old or the new vector,
-    nobody may depend on which.
+    Reading an address in the cycle in which it is written gives an undefined vector: synthesis is
+    told so (``no_rw_check``), as keeping the old one would cost a second vector of registers.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class StreamMemory(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.memory = store = memory.Memory(
-            shape=len(self.data.as_value()), depth=self.depth, init=[]
+            shape=len(self.data.as_value()), depth=self.depth, init=[], attrs={"no_rw_check": 1}
         )
         write = store.write_port()
         read = store.read_port()

@@ -15,7 +15,8 @@ class ThresholdReader(wiring.Component):
 
     The groups that follow wait in the block RAM's output and its address: all move when
     ``advance`` is set, so the next group is there without latency. The first group is there
-    ``ThresholdReader.START_CYCLES`` cycles after ``start``. Addresses wrap.
+    ``ThresholdReader.START_CYCLES`` cycles after ``start``. Addresses wrap. A group that is written
+    while it is read is undefined.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ class ThresholdReader(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.memory = store = memory.Memory(
-            shape=self.shape.size, depth=self.depth, init=[]
+            shape=self.shape.size, depth=self.depth, init=[], attrs={"no_rw_check": 1}
         )
         write = store.write_port()
         read = store.read_port()
