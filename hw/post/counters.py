@@ -1,6 +1,6 @@
 """Nested counters: the order of vectors, and the strided addresses that follow it."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -128,7 +128,7 @@ class StridedAddress(wiring.Component):
     Members
     -------
     start : In(1)
-        Load ``base``: the next cycle's ``address``.
+        Load ``base``: the next cycle's ``address``. Not together with a step.
     base : In(width)
         Address of the first iteration of all loops.
     steps : In(loops)
@@ -156,12 +156,14 @@ class StridedAddress(wiring.Component):
         starts = [self.address] + [
             Signal.like(self.address, name=f"start_{loop}") for loop in range(1, self.loops)
         ]
+        # Without a step the sum is the base: so `start` selects nothing, it only enables.
         start, stride = Signal.like(self.address), Signal.like(self.address)
+        m.d.comb += start.eq(self.base)
         for loop in range(self.loops):
             with m.If(self.steps[loop]):
                 m.d.comb += [start.eq(starts[loop]), stride.eq(self.strides[loop])]
         target = Signal.like(self.address)
-        m.d.comb += target.eq(Mux(self.start, self.base, start + stride))
+        m.d.comb += target.eq(start + stride)
         for loop in range(self.loops):
             with m.If(self.start | Cat(self.steps[loop:]).any()):
                 m.d.sync += starts[loop].eq(target)
