@@ -21,6 +21,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from .modules import merge_equal_modules
+
 __all__ = ["INNER", "TOP", "TRACE_FILE", "MonitorError", "monitor", "read_ports"]
 
 TOP = "cosimulation"
@@ -155,7 +157,7 @@ def monitor(verilog: str) -> str:
 
 def write_design(verilog: Path, folder: Path) -> list[Path]:
     """Write the sources of a simulation to ``folder``; the paths in compile order."""
-    text = verilog.read_text()
+    text = merge_equal_modules(verilog.read_text())
     inner, outer, control = folder / "design.v", folder / "monitor.v", folder / "public.vlt"
     inner.write_text(text)
     outer.write_text(monitor(text))

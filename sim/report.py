@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -173,16 +174,17 @@ def _mismatch_text(count: int) -> Text:
 
 
 def _layer_table(report: Report) -> Table:
-    table = Table(title=f"{report.model} on {report.preset}, {report.simulator}")
-    table.add_column("layer")
-    table.add_column("output", justify="right")
+    title = f"{report.model} on {report.preset}, {report.simulator}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    table.add_column("output", justify="right", no_wrap=True)
     table.add_column("bits")
-    for title in ("cycles", "utilization", "compared", "mismatched"):
+    for title in ("cycles", "used", "compared", "differ"):
         table.add_column(title, justify="right")
     for layer in report.layers:
         table.add_row(
             layer.name,
-            " x ".join(str(size) for size in layer.shape),
+            "x".join(str(size) for size in layer.shape),
             layer.widths,
             f"{layer.cycles:,}",
             f"{layer.utilization:.1%}",
@@ -191,7 +193,7 @@ def _layer_table(report: Report) -> Table:
         )
     table.add_section()
     table.add_row(
-        "total, with logits",
+        "total",
         "",
         "",
         f"{report.cycles_per_image:,}",
@@ -211,7 +213,7 @@ def _name(report: Report, number: int | None) -> str:
 
 
 def _prediction_table(report: Report) -> Table:
-    table = Table(title="predicted classes")
+    table = Table(title="predicted classes", box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("image", "RTL", "golden", "label"):
         table.add_column(title)
     rows = zip(report.predictions_rtl, report.predictions_golden, report.labels, strict=True)
@@ -229,7 +231,7 @@ def _prediction_table(report: Report) -> Table:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Tables, totals and the verdict."""
+    """Tables, totals and the verdict. "used" is the utilization of the array."""
     console.print(_layer_table(report))
     console.print(_prediction_table(report))
     known = [

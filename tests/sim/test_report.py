@@ -77,7 +77,7 @@ def test_file_has_the_promised_keys(tmp_path: Path) -> None:
 def test_console_shows_layers_classes_and_verdict() -> None:
     text = text_of(report([result(0), result(1)]))
     for part in (
-        "3 x 4 x 6",
+        "3x4x6",
         "W2 A3",
         "26.0%",
         "14.6%",
