@@ -1,7 +1,5 @@
 """Equal modules become one, whatever order their ports have, and instances keep their names."""
 
-from __future__ import annotations
-
 import re
 
 from amaranth.back import verilog
