@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sim.monitor import HOST_PORTS, MonitorError, monitor, read_ports
+from sim.monitor import MonitorError, monitor, read_ports
 
 VERILOG = """module other(a);
   input [3:0] a;
@@ -41,16 +41,3 @@ def test_verilog_without_the_top_is_refused() -> None:
 def test_missing_ports_are_named() -> None:
     with pytest.raises(MonitorError, match=re.escape("must have the ports busy, request__address")):
         monitor(VERILOG)
-
-
-def test_top_of_the_gateware_has_all_ports() -> None:
-    from hw.config import PRESETS
-    from hw.simulation_top import SimulationTop
-
-    names = {"clk", "rst"}
-    for path, member, _ in SimulationTop(PRESETS["tiny"]).signature.flatten(
-        SimulationTop(PRESETS["tiny"])
-    ):
-        assert member.is_port
-        names.add("__".join(str(part) for part in path))
-    assert set(HOST_PORTS.values()) <= names
