@@ -13,7 +13,11 @@ from hw.config import PRESETS, ConfigError
 
 from .cosimulation import OUT, SIMULATORS, simulate
 from .images import ImageError
+from .monitor import MonitorError
 from .simulator import SimulatorError
+
+ERRORS = (ModelError, ProgramError, ConfigError, ImageError, MonitorError, SimulatorError)
+"""What is wrong with the input or the installation: one line without a traceback."""
 
 HELP = """Run an exported model on the RTL and compare every tensor with the reference.
 
@@ -86,7 +90,7 @@ def main(
             out=out,
             waves=waves,
         )
-    except (ModelError, ProgramError, ConfigError, ImageError, SimulatorError) as error:
+    except ERRORS as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     sys.exit(0 if report.passed else 1)

@@ -30,6 +30,10 @@ class Icarus(Simulator):
         return "icarus"
 
     @property
+    def event_driven(self) -> bool:
+        return True
+
+    @property
     def wave_file(self) -> str:
         return "waves.fst"
 

@@ -1,4 +1,4 @@
-"""Merging of equal modules in Amaranth's Verilog.
+"""Changes to Amaranth's Verilog that make it fast to build, and fit for Icarus.
 
 Amaranth writes a module per instance: hundreds of equal processing elements. With one module for
 all of them, and without inlining, Verilator translates the large preset three times as fast, into
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["merge_equal_modules"]
+__all__ = ["merge_equal_modules", "start_always_blocks"]
 
 _NAME = r"(?:\\\S+ |\w+)"
 _MODULE = re.compile(r"^(?=module )", re.MULTILINE)
@@ -18,7 +18,8 @@ _HEADER = re.compile(rf"module ({_NAME})\((.*?)\);\n", re.DOTALL)
 _PORT_SEPARATOR = re.compile(r"\s*,\s*(?=\\|\w)")
 _INSTANCE = re.compile(rf"^  ({_NAME})(?= {_NAME} \(\n)", re.MULTILINE)
 _TRIGGER = re.compile(r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$\d+ ")
-"""A register that starts the always blocks at time 0; its name has a running number."""
+"""A register that all combinational blocks read; its name has a running number."""
+_TRIGGER_NAME = r"\initial$trigger "
 
 
 def _split(module: str) -> tuple[str, str]:
@@ -28,7 +29,7 @@ def _split(module: str) -> tuple[str, str]:
         raise ValueError(f"module must start with its name and ports, not {module[:40]!r}")
     # An escaped name ends with a blank, so every name gets one.
     ports = sorted(port.strip() + " " for port in _PORT_SEPARATOR.split(header[2]))
-    body = _TRIGGER.sub(r"\\initial$trigger ", module[header.end() :])
+    body = _TRIGGER.sub(lambda _: _TRIGGER_NAME, module[header.end() :].rstrip())
     return header[1], f"({', '.join(ports)});\n{body}"
 
 
@@ -50,9 +51,21 @@ def merge_equal_modules(verilog: str) -> str:
         replaced = {name: first.setdefault(body, name) for name, body in modules.items()}
         replaced = {name: other for name, other in replaced.items() if name != other}
         if not replaced:
-            return head + "".join(f"module {name}{body}" for name, body in modules.items())
+            return head + "".join(f"module {name}{body}\n\n" for name, body in modules.items())
         modules = {
             name: _instantiate(body, replaced)
             for name, body in modules.items()
             if name not in replaced
         }
+
+
+def start_always_blocks(verilog: str) -> str:
+    """Let each combinational block of merged modules run at time 0.
+
+    Such a block runs when something that it reads changes. If all that it reads keeps its initial
+    value, its outputs would stay unknown in an event-driven simulator: so the register that all
+    blocks read changes once, after the blocks have begun to wait.
+    """
+    register = re.escape(f"  reg {_TRIGGER_NAME} = 0;")
+    started = f"  reg {_TRIGGER_NAME};\n  initial {_TRIGGER_NAME} <= 0;"
+    return re.sub(register, lambda _: started, verilog)

@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from .modules import merge_equal_modules
+from .modules import merge_equal_modules, start_always_blocks
 
 __all__ = ["INNER", "TOP", "TRACE_FILE", "MonitorError", "monitor", "read_ports"]
 
@@ -155,11 +155,11 @@ def monitor(verilog: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_design(verilog: Path, folder: Path) -> list[Path]:
+def write_design(verilog: Path, folder: Path, *, event_driven: bool) -> list[Path]:
     """Write the sources of a simulation to ``folder``; the paths in compile order."""
     text = merge_equal_modules(verilog.read_text())
     inner, outer, control = folder / "design.v", folder / "monitor.v", folder / "public.vlt"
-    inner.write_text(text)
+    inner.write_text(start_always_blocks(text) if event_driven else text)
     outer.write_text(monitor(text))
     names = "\n".join(
         f'public_flat_rw -module "{TOP}" -var "{name}"' for name in (*HOST_PORTS, "dump")

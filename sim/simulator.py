@@ -63,6 +63,11 @@ class Simulator(ABC):
 
     @property
     @abstractmethod
+    def event_driven(self) -> bool:
+        """The simulator runs a block only when something that it reads changes."""
+
+    @property
+    @abstractmethod
     def wave_file(self) -> str:
         """Name of the waveform file that a build with ``waves`` leaves in the run folder."""
 
@@ -93,7 +98,7 @@ class Simulator(ABC):
         with tempfile.TemporaryDirectory(prefix="building-", dir=root) as temporary:
             part = Path(temporary) / "build"
             part.mkdir()
-            paths = write_design(verilog, part)
+            paths = write_design(verilog, part, event_driven=self.event_driven)
             digest = hashlib.sha256(repr((self.name, self.waves, self.options())).encode())
             for path in paths:
                 digest.update(path.read_bytes())

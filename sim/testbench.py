@@ -129,13 +129,18 @@ class Host:
             await self._falling
         raise RunError(f"accelerator must be busy within {START_CYCLES} cycles of START")
 
+    async def _until_idle(self) -> None:
+        # In an event-driven simulator a combinational `busy` may fall for no time within a step.
+        while self._dut.busy.value:
+            await FallingEdge(self._dut.busy)
+            await self._falling
+
     async def finish(self, timeout_cycles: int) -> None:
         """Wait for the end of the run; raise :class:`RunError` if it was not the regular one."""
         dut = self._dut
         limit = (timeout_cycles + TRAP_CYCLES) * PERIOD_NS
         try:
-            if dut.busy.value:
-                await with_timeout(FallingEdge(dut.busy), limit, "ns")
+            await with_timeout(self._until_idle(), limit, "ns")
         except SimTimeoutError:
             raise RunError(f"run must end within {timeout_cycles} cycles") from None
         await ClockCycles(dut.clk, FLUSH_CYCLES)

@@ -81,6 +81,10 @@ class Verilator(Simulator):
         return "verilator"
 
     @property
+    def event_driven(self) -> bool:
+        return False
+
+    @property
     def wave_file(self) -> str:
         return "waves.fst" if _can_write_fst() else "waves.vcd"
 

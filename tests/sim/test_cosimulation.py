@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,13 @@ def test_random_model_on_the_rtl_equals_the_reference(folder: Path, seed: int) -
     assert report["values_compared"] > 0
     assert report["predictions_rtl"] == report["predictions_golden"]
     assert sum(layer["cycles"] for layer in report["layers"]) == report["cycles_per_image"]
+
+
+def test_four_state_simulator_finds_no_unknown_values(folder: Path) -> None:
+    if shutil.which("iverilog") is None:
+        pytest.skip("Icarus Verilog is not installed")
+    result = cosimulate(folder, SEEDS[0], "--simulator", "icarus")
+    assert result.exit_code == 0, result.output
 
 
 def test_corrupted_weight_is_found_and_leaves_a_waveform(

@@ -7,7 +7,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from sim.modules import merge_equal_modules
+from sim.modules import merge_equal_modules, start_always_blocks
 
 
 class Leaf(wiring.Component):
@@ -79,3 +79,13 @@ def test_design_without_equal_modules_keeps_its_modules() -> None:
 def test_escaped_port_names_keep_their_blank() -> None:
     text = "module top(b, \\a$1 , c);\n  input b;\nendmodule\n"
     assert merge_equal_modules(text).startswith("module top(\\a$1 , b , c );\n")
+
+
+def test_combinational_blocks_get_an_event_at_the_start() -> None:
+    text = merge_equal_modules(verilog.convert(Leaf(3), name="top", strip_internal_attrs=True))
+    blocks = text.count("always @*")
+    assert blocks > 0
+    assert text.count("if (\\initial$trigger ) begin end") == blocks
+    started = start_always_blocks(text)
+    assert "  reg \\initial$trigger ;\n  initial \\initial$trigger  <= 0;\n" in started
+    assert "\\initial$trigger  = 0" not in started
