@@ -29,11 +29,11 @@ class PlaneWriter(wiring.Component):
     i : In(code_stream(...))
         Codes.
     granule : In(...)
-        Granule of plane 0, valid together with ``i``.
+        Granule of plane 0, valid one cycle after ``i``.
     planes : In(5)
         Planes to write, at least 1. Stable during a command.
     write : Out(ActivationWriteSignature(config))
-        Words; from registers through one level of logic.
+        Words; from registers and ``granule`` through two levels of logic.
     finished : Out(1)
         The last word of the command is on ``write``.
     """
@@ -54,20 +54,22 @@ class PlaneWriter(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         codes = Signal.like(self.i.payload.codes)
-        granule = Signal.like(self.granule)
+        first, granule, following = Signal(), Signal.like(self.granule), Signal.like(self.granule)
         remaining = Signal(5)
         last_vector, single = Signal(), Signal()
-        m.d.comb += single.eq(self.planes == 1)
+        m.d.comb += [
+            single.eq(self.planes == 1),
+            granule.eq(Mux(first, self.granule, following)),
+        ]
+        m.d.sync += [first.eq(self.i.valid), following.eq(granule + 2)]
         with m.If(self.i.valid):
             m.d.sync += [
                 codes.eq(self.i.payload.codes),
-                granule.eq(self.granule),
                 remaining.eq(self.planes),
                 last_vector.eq(self.i.payload.position.last),
             ]
         with m.Else():
             m.d.sync += [codes[row].eq(codes[row] >> 2) for row in range(self.rows)]
-            m.d.sync += granule.eq(granule + 2)
             m.d.sync += remaining.eq(Mux(remaining < 2, 0, remaining - 2))
 
         low = Cat(code[0] for code in codes)
@@ -104,9 +106,9 @@ class RawWriter(wiring.Component):
     enable : In(1)
         0: ignore ``i``. Stable during a command.
     granule : In(...)
-        Granule of the vector's first item, valid together with it.
+        Granule of the vector's first item, valid one cycle after it.
     write : Out(ActivationWriteSignature(config))
-        Words, from registers.
+        Words; from registers and ``granule`` through one level of logic.
     finished : Out(1)
         The last word of the command is on ``write``.
     """
@@ -133,27 +135,27 @@ class RawWriter(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         value = Signal(self.width)
-        address = Signal.like(self.write.address)
+        first, following = Signal(), Signal.like(self.write.address)
         remaining = Signal(range(self.words + 1))
         last_item = Signal()
-        first, active = self.i.payload.first, remaining != 0
+        taken, active = Signal(), remaining != 0
+        m.d.comb += taken.eq(self.i.valid & self.enable)
+        m.d.sync += first.eq(taken & self.i.payload.first)
         with m.If(active):
             m.d.sync += [
                 value.eq(value >> self.lanes),
-                address.eq(address + 1),
+                following.eq(self.write.address + 1),
                 remaining.eq(remaining - 1),
             ]
-        with m.If(self.i.valid & self.enable):
+        with m.If(taken):
             m.d.sync += [
                 value.eq(self.i.payload.value),
                 remaining.eq(self.words),
                 last_item.eq(self.i.payload.last & self.i.payload.position.last),
             ]
-            with m.If(first):
-                m.d.sync += address.eq(self.granule[1:])
         m.d.comb += [
             self.write.enable.eq(active.replicate(2)),
-            self.write.address.eq(address),
+            self.write.address.eq(Mux(first, self.granule[1:], following)),
             self.write.data.eq(value[: self.lanes]),
             self.finished.eq(last_item & (remaining == 1)),
         ]
@@ -245,15 +247,17 @@ class Pack(wiring.Component):
         return m
 
     def _address(self, m: Module) -> Signal:
-        """Address of the next output; steps with each vector (raw: each vector's first item)."""
+        """Address of the vector, or the vector of the raw item, of the cycle before."""
         m.submodules.address = address = StridedAddress(width=len(self.base), loops=3)
         strides = (self.stride_outer_x, self.stride_outer_y, self.stride_tile)
         m.d.comb += [address.start.eq(self.start), address.base.eq(self.base)]
         m.d.comb += [address.strides[k].eq(stride) for k, stride in enumerate(strides)]
+        steps = Signal(3)
         with m.If(self.raw & self.items.valid & self.items.payload.first):
-            m.d.comb += address.steps.eq(self.items.payload.position.outer_steps())
+            m.d.comb += steps.eq(self.items.payload.position.outer_steps())
         with m.If(self.codes.valid):
-            m.d.comb += address.steps.eq(self.codes.payload.position.outer_steps())
+            m.d.comb += steps.eq(self.codes.payload.position.outer_steps())
         with m.If(self.fixed.valid):
-            m.d.comb += address.steps.eq(self.fixed.payload.position.outer_steps())
+            m.d.comb += steps.eq(self.fixed.payload.position.outer_steps())
+        m.d.sync += address.steps.eq(steps)
         return address.address

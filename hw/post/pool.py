@@ -55,16 +55,20 @@ class Pool(wiring.Component):
             pooled.eq(self.operation != PoolOperation.NONE),
             summed.eq(self.operation == PoolOperation.SUM),
         ]
-        copied, minimum = Signal.like(self.minimum), Signal.like(self.minimum)
-        m.d.comb += minimum.eq(Mux(position.tile_first, self.minimum, copied))
-        with m.If(self.i.valid):
-            m.d.sync += copied.eq(minimum)
+        # The first vector of a tile begins a window, so it needs no comparison yet.
+        minimum = Signal.like(self.minimum)
+        with m.If(self.i.valid & position.tile_first):
+            m.d.sync += minimum.eq(self.minimum)
 
-        fresh = position.window_first | ~pooled
+        fresh, taken = Signal(), Signal()
+        m.d.comb += [
+            fresh.eq(position.window_first | ~pooled),
+            taken.eq(self.i.valid & (fresh | summed)),
+        ]
         for row in range(self.rows):
             value, best = self.i.payload.values[row], self.o.payload.values[row]
             better = (value < best) ^ ~minimum[row]
-            with m.If(self.i.valid & (fresh | summed | better)):
+            with m.If(taken | self.i.valid & better):
                 m.d.sync += best.eq(Mux(summed & ~fresh, best + value, value))
         m.d.sync += [
             self.o.valid.eq(self.i.valid & (position.window_last | ~pooled)),
