@@ -12,7 +12,9 @@ TILE_WORDS = WORDS_PER_ROW * ROWS
 
 def run(testbench) -> None:
     dut = ParameterChain(depth=DEPTH, rows=ROWS)
-    words = [random.Random(1).getrandbits(32) for _ in range(DEPTH)]
+    source = random.Random(1)
+    words = [source.getrandbits(32) for _ in range(DEPTH)]
+    assert len(set(words)) == DEPTH  # else a wrong address would not show
 
     async def loaded(ctx):
         for address, word in enumerate(words):
