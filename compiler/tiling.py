@@ -13,6 +13,9 @@ from .program import ProgramError
 
 __all__ = ["Geometry", "StreamTile", "Tile", "choose_tiles", "geometry", "stream_tiles"]
 
+TILE_OVERHEAD = 16
+"""Cycles that a tile costs beyond its longer side: starting FILL and COMPUTE."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -92,18 +95,32 @@ def geometry(
     )
 
 
+def _sizes(total: int, unit: int) -> list[int]:
+    """Every size that some number of nearly equal parts of ``total`` has, in units, descending."""
+    units = total // unit
+    return sorted({-(-units // parts) * unit for parts in range(1, units + 1)}, reverse=True)
+
+
+def _cuts(total: int, size: int) -> list[tuple[int, int]]:
+    """Lengths along one axis and how often each occurs: the full parts and the rest."""
+    rest = total % size
+    return [(size, total // size)] + ([(rest, 1)] if rest else [])
+
+
 def _cost(shape: Geometry, height: int, width: int, work: int, columns: int) -> tuple[int, int]:
     """Cycles for the whole layer with tiles of that size, and the number of tiles.
 
     Filling and computing overlap, so a tile takes the longer of the two; the first fill is not
-    hidden. ``work`` is the cycles per strip of all channel tiles.
+    hidden. ``work`` is the cycles per strip of all channel tiles. A narrower tile at the edge is
+    filled to the full width, since all tiles of a layer share their row length.
     """
     total, count = shape.granules(height, width) // 2, 0
-    for tile in _cover(shape, height, width):
-        fill = shape.granules(tile.height, tile.width) // 2
-        compute = -(-tile.height * tile.width // columns) * work
-        total += max(fill, compute) + 16
-        count += 1
+    for tile_height, rows in _cuts(shape.output[0], height):
+        fill = shape.granules(tile_height, width) // 2
+        for tile_width, cols in _cuts(shape.output[1], width):
+            compute = -(-tile_height * tile_width // columns) * work
+            total += rows * cols * (max(fill, compute) + TILE_OVERHEAD)
+            count += rows * cols
     return total, count
 
 
@@ -121,28 +138,19 @@ def choose_tiles(
     ``capacity`` is the granules of a buffer half. Raises :class:`ProgramError` with the numbers if
     even the smallest tile (one pool window) does not fit.
     """
-    pool_h, pool_w = shape.pool
-    rows, cols = shape.output[0] // pool_h, shape.output[1] // pool_w
-    best: tuple[int, int, int, int] | None = None
-    for parts_x in range(1, cols + 1):
-        width = -(-cols // parts_x) * pool_w
-        for parts_y in range(1, rows + 1):
-            height = -(-rows // parts_y) * pool_h
-            if shape.granules(height, width) > capacity:
-                continue
-            cost, count = _cost(shape, height, width, strip_cycles, columns)
-            best = min(best, (cost, count, height, width)) if best else (cost, count, height, width)
-            if -(-rows // parts_y) * parts_y > rows + parts_y and parts_y > 8:
-                break
-        if best is not None and parts_x > 8:
-            break
-    if best is None:
-        least = shape.granules(*shape.pool)
+    candidates = [
+        (*_cost(shape, height, width, strip_cycles, columns), height, width)
+        for width in _sizes(shape.output[1], shape.pool[1])
+        for height in _sizes(shape.output[0], shape.pool[0])
+        if shape.granules(height, width) <= capacity
+    ]
+    if not candidates:
         raise ProgramError(
-            f"layer {name} must fit a column buffer: its smallest tile needs {least} granules, "
-            f"a half has {capacity}"
+            f"layer {name} must fit a column buffer: its smallest tile needs "
+            f"{shape.granules(*shape.pool)} granules, a half has {capacity}"
         )
-    return list(_cover(shape, best[2], best[3]))
+    _, _, height, width = min(candidates)
+    return list(_cover(shape, height, width))
 
 
 def stream_tiles(layer: StreamLayer) -> list[StreamTile]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compiler.program import ProgramError
-from compiler.tiling import Geometry, choose_tiles
+from compiler.tiling import TILE_OVERHEAD, Geometry, choose_tiles
 
 
 def _geometry(**changes: object) -> Geometry:
@@ -38,10 +38,28 @@ def test_tiles_cover_the_output_once_and_fit(
     assert (covered == 1).all()
 
 
-def test_a_layer_that_fits_is_one_tile_unless_filling_dominates() -> None:
-    shape = _geometry(output=(8, 8))
-    tiles = choose_tiles("conv", shape, 1024, 10_000, 16)
-    assert sum(tile.height * tile.width for tile in tiles) == 64
+def test_the_chosen_cover_is_the_cheapest_of_all_that_fit() -> None:
+    shape = _geometry(output=(12, 10), pool=(2, 2))
+    capacity, work, columns = 200, 30, 4
+
+    def cycles(height: int, width: int) -> int:
+        total = shape.granules(height, width) // 2
+        for y in range(0, 12, height):
+            for x in range(0, 10, width):
+                rows, cols = min(height, 12 - y), min(width, 10 - x)
+                compute = -(-rows * cols // columns) * work
+                total += max(shape.granules(rows, width) // 2, compute) + TILE_OVERHEAD
+        return total
+
+    tiles = choose_tiles("conv", shape, capacity, work, columns)
+    chosen = cycles(tiles[0].height, tiles[0].width)
+    fitting = [
+        cycles(height, width)
+        for height in range(2, 13, 2)
+        for width in range(2, 11, 2)
+        if shape.granules(height, width) <= capacity
+    ]
+    assert chosen == min(fitting)
 
 
 def test_a_window_that_does_not_fit_is_refused_with_the_numbers() -> None:
