@@ -12,7 +12,7 @@ from .layout import PlaneLayout
 from .loads import entries_of, load_fields, packed
 from .placement import allocate, item_words
 from .plan import PER_TILE, LayerPlan, Plan, Table, Unit
-from .tiling import Tile
+from .tiling import StreamTile, Tile
 from .tokens import InstructionList, TokenCounter
 
 __all__ = ["Emitter"]
@@ -128,7 +128,7 @@ class Emitter:
         plan = unit.plan
         tag = plan.tag
         pieces = post_pieces(unit)
-        configured: object = None
+        configured: tuple[object, int, object] | None = None
         post_wait = self.loaded_post.require(self.loaded_post.signalled, self.program, tag)
         post: dict[str, int] = {}
         every = -(-len(plan.tiles) // READY_SIGNALS)
@@ -137,7 +137,7 @@ class Emitter:
                 self._emit_fill(plan, tile)
                 self._emit_compute(unit, bases, tile)
             for piece in pieces:
-                shape = (piece, tile.width, getattr(tile, "window", None))
+                shape = (piece, tile.width, tile.window if isinstance(tile, StreamTile) else None)
                 if configured != shape:
                     fields = config_fields(plan, bases, tile, piece[2], self.config)
                     config = self.program.append(isa.Opcode.POST_CONFIG, tag, fields)

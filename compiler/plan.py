@@ -38,6 +38,9 @@ class Table(enum.Enum):
     THRESHOLDS = "thresholds"
 
 
+WINDOW_MAXIMUM = 15
+"""Longest side of a pool window: the inner counters have 4 bits."""
+
 PER_TILE = (Table.WEIGHTS, Table.COEFFICIENTS, Table.PARAMETERS)
 
 
@@ -184,9 +187,10 @@ def _plan_layer(
         tiles = _convolution_tiles(layer, shape, tables, config, len(order) // rows)
     else:
         source = streams[layer.source]
-        tiles = tuple(stream_tiles(layer))
-        if max(max(tile.window) for tile in stream_tiles(layer)) > 15:
-            raise ProgramError(f"layer {layer.name}: pool window must be at most 15 x 15")
+        windows = stream_tiles(layer)
+        if any(max(tile.window) > WINDOW_MAXIMUM for tile in windows):
+            raise _too_large(layer.name, max(tile.window for tile in windows))
+        tiles = tuple(windows)
     height, width, channels = layer.output_shape
     if isinstance(layer.outputs, RawOutput) and (
         (height, width) != (1, 1) or order != identity_order(channels, rows)
@@ -234,10 +238,8 @@ def _convolution_tiles(
     pool = layer.pool
     if pool is not None and pool.kind is PoolKind.MAXIMUM and pool.stride != pool.window:
         raise ProgramError(f"layer {layer.name}: fused pool windows must not overlap")
-    if max(shape.pool) > 15:
-        raise ProgramError(
-            f"layer {layer.name}: pool window must be at most 15 x 15, not {shape.pool}"
-        )
+    if max(shape.pool) > WINDOW_MAXIMUM:
+        raise _too_large(layer.name, shape.pool)
     return tuple(
         choose_tiles(
             layer.name,
@@ -246,6 +248,13 @@ def _convolution_tiles(
             tables.strip_cycles(config) * channel_tiles,
             config.array.columns,
         )
+    )
+
+
+def _too_large(name: str, window: tuple[int, int]) -> ProgramError:
+    return ProgramError(
+        f"layer {name}: pool window must be at most {WINDOW_MAXIMUM} x {WINDOW_MAXIMUM}, "
+        f"not {window[0]} x {window[1]}"
     )
 
 
