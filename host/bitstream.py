@@ -17,6 +17,7 @@ from rich.console import Console
 
 from host.bitstream_report import (
     BLOCK_RAM,
+    CONTAINERS,
     FF,
     LUT4,
     MULTIPLIER,
@@ -35,12 +36,18 @@ from host.tools import StageDisplay, ToolError, ToolRunner
 from hw.board.clock import PllSettings
 from hw.board.ulx3s import Board, UlxTop, board
 from hw.config import AcceleratorConfig, ConfigError, preset
+from hw.rtlil import keep_hierarchy, merge_equal_modules, remove_brackets
 
 __all__ = ["TimingError", "build", "build_hash"]
 
 TOP = "top"
 SYNTHESIS_OPTIONS = ("-nowidelut",)
 """Wide multiplexers out of LUT pairs cost a third more LUTs in the compressor trees."""
+
+KEPT_INSTANCES = 4
+"""Modules with as many instances, and the parts of the core, are mapped once and by themselves. The
+whole design in one piece ends ABC9 on the largest preset, and takes three times as long on others;
+each module costs ABC9 about a second, so the small ones are dissolved."""
 
 MEMORY_PREPARATION = f"hierarchy -top {TOP}; proc; memory_nordff"
 """Takes the output registers off the memories, so that synthesis puts them back itself. Only then
@@ -203,9 +210,18 @@ def _elaborate(
             content = plan.files[TOP + suffix]
             content = content if isinstance(content, bytes) else content.encode()
             (work / (TOP + suffix)).write_bytes(content)
-        paths = module_paths((work / f"{TOP}.il").read_text(encoding="utf-8"), TOP)
+        text = remove_brackets((work / f"{TOP}.il").read_text(encoding="utf-8"))
+        paths = module_paths(text, TOP)
+        text = keep_hierarchy(merge_equal_modules(text), _is_part, KEPT_INSTANCES)
+        (work / f"{TOP}.il").write_text(text, encoding="utf-8")
         stage.news = f"{len(paths)} modules"
     return paths
+
+
+def _is_part(module: str) -> bool:
+    """Whether a module is a container or a direct part of one."""
+    first, *rest = module.removeprefix(f"{TOP}.").split(".")
+    return all(name in CONTAINERS for name in (first, *rest[:-1]))
 
 
 def _synthesise(display: StageDisplay, tools: ToolRunner, target: Board) -> None:
@@ -213,7 +229,8 @@ def _synthesise(display: StageDisplay, tools: ToolRunner, target: Board) -> None
     options = " ".join(SYNTHESIS_OPTIONS)
     script = (
         f"read_rtlil {TOP}.il; {MEMORY_PREPARATION}; "
-        f"synth_ecp5 {options} -top {TOP} -json {TOP}.json; tee -q -o {STATISTICS} stat -json"
+        f"synth_ecp5 {options} -top {TOP}; tee -q -o {STATISTICS} stat -json; "
+        f"setattr -mod -unset keep_hierarchy *; flatten; write_json {TOP}.json"
     )
     with display.stage("synthesis") as stage:
         tools.run("yosys", ["-p", script], stage=stage, log="yosys.log")

@@ -1,24 +1,17 @@
-"""What co-simulation runs: the accelerator with its external memory, as Verilog.
+"""What co-simulation runs: the accelerator with its external memory."""
 
-python -m hw.simulation_top PRESET OUT.v
-"""
-
-import sys
-from pathlib import Path
-
-from amaranth.back import verilog
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator, RetiredSignature
-from hw.config import AcceleratorConfig, ConfigError, preset
+from hw.config import AcceleratorConfig
 from hw.link.host_port import HostOperation
 from hw.memory.external import BlockExternalMemory
 from hw.payloads import TraceSignature
 from hw.stream import connect_checked
 
-__all__ = ["SimulationTop", "generate_verilog"]
+__all__ = ["TOP", "SimulationTop"]
 
 TOP = "simulation_top"
 
@@ -93,25 +86,3 @@ class SimulationTop(wiring.Component):
             self.busy.eq(accelerator.busy),
         ]
         return m
-
-
-def generate_verilog(config: AcceleratorConfig, path: Path) -> None:
-    """Write the Verilog of :class:`SimulationTop`; the top module is ``simulation_top``."""
-    top = SimulationTop(config)
-    path.write_text(verilog.convert(top, name=TOP, strip_internal_attrs=True))
-
-
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 2:
-        print("usage: python -m hw.simulation_top PRESET OUT.v", file=sys.stderr)
-        return 2
-    try:
-        generate_verilog(preset(arguments[0]), Path(arguments[1]))
-    except (ConfigError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

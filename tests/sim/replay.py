@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from amaranth.back import verilog
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -19,6 +18,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import AcceleratorConfig
 from hw.isa import Counter, Register, Status
 from hw.link.host_port import HostOperation
+from sim.design import write_verilog
 from sim.monitor import ENGINES
 
 RECORDS_OFFSET = 1024
@@ -151,9 +151,8 @@ class Replay(wiring.Component):
 
 
 def generate_verilog(config: AcceleratorConfig, path: Path) -> None:
-    """The stand-in as Verilog; the same interface as ``hw.simulation_top.generate_verilog``."""
-    text = verilog.convert(Replay(config), name="simulation_top", strip_internal_attrs=True)
-    path.write_text(text)
+    """The stand-in as Verilog; the same interface as ``sim.design.generate_verilog``."""
+    write_verilog(Replay(config), "simulation_top", path)
 
 
 def record(

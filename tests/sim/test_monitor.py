@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sim.monitor import MonitorError, monitor, read_ports
+from sim.monitor import MonitorError, monitor, read_ports, start_always_blocks
 
 VERILOG = """module other(a);
   input [3:0] a;
@@ -41,3 +41,13 @@ def test_verilog_without_the_top_is_refused() -> None:
 def test_missing_ports_are_named() -> None:
     with pytest.raises(MonitorError, match=re.escape("must have the ports busy, request__address")):
         monitor(VERILOG)
+
+
+def test_combinational_blocks_get_an_event_at_the_start() -> None:
+    trigger = "\\$auto$verilog_backend.cc:2355:dump_module$7 "
+    block = f"  always @* begin\n    if ({trigger}) begin end\n  end\n"
+    text = f"module a();\n  reg {trigger} = 0;\n{block}endmodule\n"
+    started = start_always_blocks(text)
+    assert f"  reg {trigger};\n  initial {trigger} <= 0;\n" in started
+    assert f"{trigger} = 0" not in started
+    assert block in started

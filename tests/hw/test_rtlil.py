@@ -1,0 +1,130 @@
+"""Equal modules become one, whatever order their ports have, and instances keep their names."""
+
+import re
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.rtlil import convert, keep_hierarchy, merge_equal_modules, remove_brackets
+
+
+class Leaf(wiring.Component):
+    i: In(8)
+    o: Out(8)
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        value = Signal(8)
+        with m.If(self.i[0]):
+            m.d.comb += value.eq(self.i + self.step)
+        m.d.sync += self.o.eq(value)
+        return m
+
+
+class Pair(wiring.Component):
+    i: In(8)
+    o: Out(8)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.first = first = Leaf(1)
+        m.submodules.second = second = Leaf(1)
+        m.d.comb += [first.i.eq(self.i), second.i.eq(first.o), self.o.eq(second.o)]
+        return m
+
+
+class Top(wiring.Component):
+    i: In(8)
+    o: Out(8)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.left = left = Pair()
+        m.submodules.right = right = Pair()
+        m.submodules.other = other = Leaf(2)
+        m.d.comb += [left.i.eq(self.i), right.i.eq(left.o), other.i.eq(right.o)]
+        m.d.comb += self.o.eq(other.o)
+        return m
+
+
+class Reordered(wiring.Component):
+    """Two leaves that differ in the order of their ports only."""
+
+    i: In(8)
+    o: Out(8)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.first = first = Leaf(1)
+        m.submodules.second = second = Leaf(1)
+        m.d.comb += [second.i.eq(self.i), first.i.eq(second.o), self.o.eq(first.o)]
+        return m
+
+
+def plain(component: wiring.Component) -> str:
+    return rtlil.convert(component, name="top", emit_src=False)
+
+
+def modules(text: str) -> list[str]:
+    return re.findall(r"^module \\(\S+)$", text, re.MULTILINE)
+
+
+def test_equal_modules_are_merged_level_by_level() -> None:
+    before = plain(Top())
+    assert len(modules(before)) == 8
+    after = merge_equal_modules(before)
+    names = modules(after)
+    assert names[0] == "top"
+    # One of the four equal leaves, the other leaf, and one of the two pairs are left.
+    assert sorted(len(name.split(".")) for name in names) == [1, 2, 2, 3]
+    for instance in ("left", "right", "other", "first", "second"):
+        assert re.search(rf"^  cell \\\S+ \\{instance}$", after, re.MULTILINE), instance
+
+
+def test_every_instance_has_a_module_after_merging() -> None:
+    text = convert(Top(), "top")
+    instances = re.findall(r"^  cell \\(\S+)", text, re.MULTILINE)
+    assert len(instances) == 5
+    assert set(instances) <= set(modules(text))
+
+
+def test_order_of_ports_does_not_matter() -> None:
+    assert len(modules(convert(Reordered(), "top"))) == 2
+
+
+def test_modules_that_differ_are_kept() -> None:
+    before = plain(Leaf(3))
+    assert merge_equal_modules(before) == before.rstrip("\n") + "\n"
+    assert convert(Leaf(3), "top") == before.rstrip("\n") + "\n"
+
+
+def test_text_without_a_module_is_refused() -> None:
+    with pytest.raises(ValueError, match="must start with its name, not 'wire x"):
+        merge_equal_modules("wire x\nend\n")
+
+
+def test_brackets_leave_names_and_stay_in_slices() -> None:
+    text = "module \\a\n\n  wire width 4 \\v[1].x[0]\n\nconnect \\y \\v[1].x[0] [3:0]\n\nend\n"
+    assert remove_brackets(text) == text.replace("\\v[1].x[0]", "\\v.1.x.0")
+
+
+def test_names_that_would_become_equal_are_refused() -> None:
+    text = "module \\a\n\n  wire width 4 \\v[1]\n\n  wire width 4 \\v.1\n\nend\n"
+    with pytest.raises(ValueError, match=r"must differ in more than brackets: .*v\.1"):
+        remove_brackets(text)
+
+
+def test_named_and_frequent_modules_keep_their_hierarchy() -> None:
+    text = keep_hierarchy(convert(Top(), "top"), lambda name: name == "top.other", 3)
+    kept = re.findall(r"keep_hierarchy 1\n(?:attribute .*\n)*module \\(\S+)", text)
+    # The leaf is instantiated four times, but once merged only twice, by the one pair.
+    assert kept == ["top.other"]
+    text = keep_hierarchy(convert(Top(), "top"), lambda name: False, 2)
+    assert len(re.findall("keep_hierarchy", text)) == 2
