@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ArrayConfig
-from .delay import hops
+from ..delay import hops
 from .processing_element import ProcessingElement
 
 __all__ = ["ProcessingArray"]
@@ -18,7 +18,8 @@ class ProcessingArray(wiring.Component):
 
     Weights, mask and control enter at column 0 and hop to the next column in every cycle; so
     column c handles a word c cycles after column 0, and its activations must come then. All
-    rows work at the same time: there is one dimension of skew only.
+    rows work at the same time: there is one dimension of skew only. ``last`` must be 1 for a
+    cycle after a reset, which clears the elements.
 
     The counts of a pass appear in ``counts`` and ``ones`` of column c for one cycle,
     ``latency + c`` cycles after the weights of its last word; they are zero otherwise.
@@ -68,10 +69,10 @@ class ProcessingArray(wiring.Component):
         m = Module()
         config = self._config
         weights = [
-            hops(m, self.weights[row], config.columns, name=f"weights_{row}")
+            hops(m, self.weights[row], config.columns, name=f"weights_{row}", reset=False)
             for row in range(config.rows)
         ]
-        weights.append(hops(m, self.mask, config.columns, name="mask"))
+        weights.append(hops(m, self.mask, config.columns, name="mask", reset=False))
         valid = hops(m, self.valid, config.columns, name="valid")
         last = hops(m, self.last, config.columns, name="last")
 

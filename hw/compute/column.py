@@ -7,8 +7,8 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import AcceleratorConfig
+from ..delay import data_register, delayed, hops
 from ..payloads import ColumnWriteSignature
-from .delay import delayed, hops
 
 __all__ = ["ColumnBuffers", "GranuleMemory"]
 
@@ -103,14 +103,15 @@ class ColumnBuffers(wiring.Component):
         m = Module()
         write_address, write_data, write_halves = self._staged_write(m)
         starts = hops(m, self.start, self._columns, name="start")
-        lows = hops(m, self.low, self._columns, name="low")
-        highs = hops(m, self.high, self._columns, name="high")
+        lows = hops(m, self.low, self._columns, name="low", reset=False)
+        highs = hops(m, self.high, self._columns, name="high", reset=False)
         # The half selects between the outputs, at the end of the latency.
         half = delayed(m, self.half, self.latency - 1, name="half")
         halves = hops(m, half, self._columns, name="half")
+        activations = data_register(m, self.activations, name="activations")
 
         for column in range(self._columns):
-            base = Signal(range(self._depth), name=f"base_{column}")
+            base = Signal(range(self._depth), name=f"base_{column}", reset_less=True)
             with m.If(starts[column]):
                 m.d.sync += base.eq(self.base)
             outputs = []
@@ -121,7 +122,9 @@ class ColumnBuffers(wiring.Component):
                 m.d.sync += enabled.eq(write_enable)
                 m.d.comb += granules.write.eq(enabled)
                 for port, offset in enumerate((lows[column], highs[column])):
-                    address = Signal(range(self._depth), name=f"address_{index}_{port}_{column}")
+                    address = Signal(
+                        range(self._depth), name=f"address_{index}_{port}_{column}", reset_less=True
+                    )
                     m.d.sync += address.eq(base + offset)
                     with m.If(write_enable):
                         m.d.sync += address.eq(Cat(Const(port, 1), write_address))
@@ -130,14 +133,14 @@ class ColumnBuffers(wiring.Component):
                         granules.data_in[port].eq(write_data.word_select(port, self._rows)),
                     ]
                 outputs.append(Cat(granules.data_out[0], granules.data_out[1]))
-            m.d.sync += self.activations[column].eq(Array(outputs)[halves[column]])
+            m.d.sync += activations[column].eq(Array(outputs)[halves[column]])
         return m
 
     def _staged_write(self, m: Module) -> tuple[Signal, Signal, list[Signal]]:
         """Registered write: address and enable per half, and the data one cycle after them."""
-        address = Signal.like(self.write.address, name="write_address")
-        early_data = Signal.like(self.write.data, name="write_data_early")
-        late_data = Signal.like(self.write.data, name="write_data")
+        address = Signal.like(self.write.address, name="write_address", reset_less=True)
+        early_data = Signal.like(self.write.data, name="write_data_early", reset_less=True)
+        late_data = Signal.like(self.write.data, name="write_data", reset_less=True)
         halves = [Signal(name=f"write_half_{index}") for index in range(2)]
         m.d.sync += [
             address.eq(self.write.address),

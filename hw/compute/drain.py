@@ -10,8 +10,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import AcceleratorConfig
+from ..delay import data_register, delayed, hops
 from ..payloads import accumulator_vector
-from .delay import delayed, hops
 
 __all__ = ["Drain", "DrainLane"]
 
@@ -56,7 +56,8 @@ class DrainLane(wiring.Component):
                 "counts": In(count_width).array(columns),  # P; zero but in the column's cycle
                 "ones": In(count_width),  # A, one cycle after its P
                 "coefficient": In(signed(coefficient_width)),  # `coefficient_delay` after P
-                "active": In(1),  # P was that of a finished pass
+                # P was that of a finished pass. Both 1 for `columns` cycles clear the lane.
+                "active": In(1),
                 "final": In(1),  # with `active`: it was the last pass of the strip
                 "total": Out(signed(accumulator_width)),  # in the final pass, otherwise zero
             }
@@ -64,27 +65,28 @@ class DrainLane(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        count = Signal(self._count_width)
-        difference = Signal(signed(self._count_width + 1))
-        product = Signal(signed(len(difference) + len(self.coefficient)))
+        count = Signal(self._count_width, reset_less=True)
+        difference = Signal(signed(self._count_width + 1), reset_less=True)
+        product = Signal(signed(len(difference) + len(self.coefficient)), reset_less=True)
         ring = [
-            Signal(signed(self._accumulator_width), name=f"accumulator_{i}")
+            Signal(signed(self._accumulator_width), name=f"accumulator_{i}", reset_less=True)
             for i in range(self._columns)
         ]
         total = Signal(signed(self._accumulator_width))
+        leaving = data_register(m, self.total, name="leaving")
 
         m.d.comb += total.eq(ring[-1] + product)
         m.d.sync += [
             count.eq(reduce(or_, self.counts)),
             difference.eq((count << 1) - self.ones),
             product.eq(difference * self.coefficient),
-            self.total.eq(0),
+            leaving.eq(0),
         ]
         with m.If(self.active):
             m.d.sync += [new.eq(old) for new, old in zip(ring[1:], ring, strict=False)]
             m.d.sync += ring[0].eq(total)
             with m.If(self.final):
-                m.d.sync += [ring[0].eq(0), self.total.eq(total)]
+                m.d.sync += [ring[0].eq(0), leaving.eq(total)]
         return m
 
 
@@ -99,6 +101,8 @@ class Drain(wiring.Component):
 
     The vector of column c is in ``vector`` ``latency + c`` cycles after the counts of column 0;
     in cycles without a vector it is zero.
+
+    The accumulators have no reset: ``last`` and ``final`` must be 1 in a few cycles after one.
 
     Parameters
     ----------
@@ -132,8 +136,10 @@ class Drain(wiring.Component):
         array = self._config.array
         period = array.drain_period
         # Control of a column, when its counts are registered by the lane.
-        lasts = hops(m, delayed(m, self.last, 1, name="last"), array.columns, name="last")
-        finals = hops(m, delayed(m, self.final, 1, name="final"), array.columns, name="final")
+        last = delayed(m, self.last, name="last")
+        final = delayed(m, self.final, name="final")
+        lasts = hops(m, last, array.columns, name="last")
+        finals = hops(m, final, array.columns, name="final")
         coefficients = self.coefficients
         vectors = []
         for index in range(array.drain_lanes):
@@ -142,19 +148,20 @@ class Drain(wiring.Component):
                 coefficients = self._hop_coefficients(m, coefficients, lasts[columns[0]], index)
             active = Signal(name=f"active_{index}")
             final = Signal(name=f"final_{index}")
-            ones = Signal(array.count_width, name=f"ones_{index}")
+            ones = Signal(array.count_width, name=f"ones_{index}", reset_less=True)
             m.d.sync += [
                 active.eq(reduce(or_, (lasts[c] for c in columns))),
                 final.eq(reduce(or_, (finals[c] for c in columns))),
                 ones.eq(reduce(or_, (self.ones[c] for c in columns))),
             ]
             control = (
-                delayed(m, active, 1, name=f"active_{index}"),
-                delayed(m, final, 1, name=f"final_{index}"),
+                delayed(m, active, name=f"active_{index}"),
+                delayed(m, final, name=f"final_{index}"),
             )
             vectors.append(self._lanes(m, index, columns, ones, coefficients, control))
+        combined = data_register(m, self.vector, name="combined")
         for row in range(array.rows):
-            m.d.sync += self.vector[row].eq(reduce(or_, (vector[row] for vector in vectors)))
+            m.d.sync += combined[row].eq(reduce(or_, (vector[row] for vector in vectors)))
         return m
 
     @staticmethod
@@ -162,7 +169,7 @@ class Drain(wiring.Component):
         m: Module, coefficients: data.View, enable: Signal, index: int
     ) -> data.View:
         """Coefficients of the next lane: taken over in the last cycle of the lane before."""
-        taken = Signal(coefficients.shape(), name=f"coefficients_{index}")
+        taken = Signal(coefficients.shape(), name=f"coefficients_{index}", reset_less=True)
         with m.If(enable):
             m.d.sync += taken.eq(coefficients)
         return taken

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import AcceleratorConfig
+from ..delay import delayed
 from ..isa import Opcode, instruction_layout
 from ..payloads import (
     ColumnWriteSignature,
@@ -18,7 +19,6 @@ from ..payloads import (
 )
 from .array import ProcessingArray
 from .column import ColumnBuffers
-from .delay import delayed
 from .drain import Drain
 from .passes import PassLookup, PassLoops
 from .pixels import PixelCounters, pixel_order
@@ -180,7 +180,9 @@ class ComputeEngine(wiring.Component):
         m.d.comb += [
             windows.address.eq(step.window),
             windows.plane.eq(step.plane),
-            windows.mask_address.eq(delayed(m, step.window, mask_delay, name="window")),
+            windows.mask_address.eq(
+                delayed(m, step.window, mask_delay, name="window", reset=False)
+            ),
             pixels.start.eq(delayed(m, step.start, counter_delay, name="start")),
             pixels.restart.eq(delayed(m, step.tile, counter_delay, name="tile")),
             *(pixels.order[name].eq(order[name]) for name, _ in pixel_order()),
@@ -200,10 +202,10 @@ class ComputeEngine(wiring.Component):
         address_delay = self.operand_delay - RowTable.latency
         control_delay = self.operand_delay + array.count_latency
         m.d.comb += [
-            weights.address.eq(delayed(m, step.weight, address_delay, name="weight")),
+            weights.address.eq(delayed(m, step.weight, address_delay, name="weight", reset=False)),
             array.weights.eq(weights.entries),
             array.valid.eq(delayed(m, step.valid, control_delay, name="valid")),
-            array.last.eq(delayed(m, step.last, control_delay, name="last")),
+            array.last.eq(delayed(m, step.last, control_delay, name="last", init=1)),
         ]
 
     def _drain(self, m: Module, step: data.View, array: ProcessingArray) -> data.View:
@@ -213,14 +215,15 @@ class ComputeEngine(wiring.Component):
         wiring.connect(m, wiring.flipped(self.coefficients), coefficients.write)
         # The address is held until the next pass: a pass is drained for several cycles.
         address_delay = self.count_delay + Drain.coefficient_delay - RowTable.latency
-        address = delayed(m, step.coefficient, address_delay - 1, name="coefficient")
+        address = delayed(m, step.coefficient, address_delay - 1, name="coefficient", reset=False)
         with m.If(delayed(m, step.last, address_delay - 1, name="last")):
             m.d.sync += coefficients.address.eq(address)
         m.d.comb += [
             drain.counts.eq(array.counts),
             drain.ones.eq(array.ones),
-            drain.last.eq(delayed(m, step.last, self.count_delay, name="last")),
-            drain.final.eq(delayed(m, step.final, self.count_delay, name="final")),
+            # 1 after a reset for long enough to clear the accumulators of all columns.
+            drain.last.eq(delayed(m, step.last, self.count_delay, name="last", init=1)),
+            drain.final.eq(delayed(m, step.final, self.count_delay, name="final", init=1)),
             drain.coefficients.eq(coefficients.entries),
         ]
         return drain.vector

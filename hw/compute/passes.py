@@ -185,7 +185,7 @@ class PassLookup(wiring.Component):
         advance = Signal()
         valid = [Signal(name=f"valid_{stage}") for stage in range(RowTable.latency)]
         requests = [
-            Signal(self.requests.payload.shape(), name=f"request_{stage}")
+            Signal(self.requests.payload.shape(), name=f"request_{stage}", reset_less=True)
             for stage in range(RowTable.latency)
         ]
 

@@ -78,7 +78,7 @@ class Popcount(wiring.Component):
         counts = []
         for first in range(0, self._lanes, self._group):
             bits = [products[i] for i in range(first, min(first + self._group, self._lanes))]
-            count = Signal(range(len(bits) + 1), name=f"count_{first}")
+            count = Signal(range(len(bits) + 1), name=f"count_{first}", reset_less=True)
             m.d.sync += count.eq(_carry_save_tree(m, bits))
             counts.append(count)
             maxima.append(len(bits))
@@ -95,7 +95,7 @@ class Popcount(wiring.Component):
         sums, sum_maxima = [], []
         for i in range(0, len(counts), 2):
             maximum = sum(maxima[i : i + 2])
-            total = Signal(bits_for(maximum), name=f"sum_{len(counts)}_{i}")
+            total = Signal(bits_for(maximum), name=f"sum_{len(counts)}_{i}", reset_less=True)
             m.d.sync += total.eq(sum(counts[i + 1 : i + 2], start=counts[i]))
             sums.append(total)
             sum_maxima.append(maximum)

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..delay import data_register
 from .popcount import Popcount
 
 __all__ = ["ProcessingElement"]
@@ -20,7 +21,7 @@ class ProcessingElement(wiring.Component):
     ``held`` carries the count of a pass in the cycle after its ``last`` and is zero in all other
     cycles: counts of elements that finish at different times are combined by OR. This and the
     cleared accumulator are synchronous resets, so one carry chain is all that an element needs
-    besides its popcount.
+    besides its popcount. Nothing here has a reset: after one, ``last`` must be 1 for a cycle.
 
     The counter of the ones of an activation column is the same element with the mask as weights.
 
@@ -60,7 +61,8 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.popcount = popcount = self._popcount
-        accumulator = Signal(self._count_width)
+        accumulator = Signal(self._count_width, reset_less=True)
+        held = data_register(m, self.held, name="held")
         total = Signal(self._count_width)
 
         m.d.comb += [
@@ -68,9 +70,9 @@ class ProcessingElement(wiring.Component):
             popcount.activations.eq(self.activations),
             total.eq(accumulator + popcount.count),
         ]
-        m.d.sync += self.held.eq(0)
+        m.d.sync += held.eq(0)
         with m.If(self.valid):
             m.d.sync += accumulator.eq(total)
         with m.If(self.last):
-            m.d.sync += [accumulator.eq(0), self.held.eq(total)]
+            m.d.sync += [accumulator.eq(0), held.eq(total)]
         return m

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import AcceleratorConfig
+from ..delay import data_register, delayed
 from ..payloads import TableWriteSignature, window_entry
 
 __all__ = ["RowTable", "WindowTable"]
@@ -47,6 +48,7 @@ class RowTable(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        entries = data_register(m, self.entries, name="entries")
         for row in range(self._rows):
             table = memory.Memory(shape=unsigned(self._width), depth=self._depth, init=[])
             m.submodules[f"row_{row}"] = table
@@ -59,7 +61,7 @@ class RowTable(wiring.Component):
                 read.en.eq(self.enable),
             ]
             with m.If(self.enable):
-                m.d.sync += self.entries[row].eq(read.data)
+                m.d.sync += entries[row].eq(read.data)
         return m
 
 
@@ -105,7 +107,9 @@ class WindowTable(wiring.Component):
         m.submodules.offsets = offsets = RowTable(depth=entries, width=2 * width)
         m.submodules.masks = masks = RowTable(depth=entries, width=lanes)
         entry = data.View(window_entry(self._config), self.write.data)
-        plane_early, plane = Signal.like(self.plane), Signal.like(self.plane)
+        plane = delayed(m, self.plane, 2, name="plane", reset=False)
+        low = data_register(m, self.low, name="low")
+        high = data_register(m, self.high, name="high")
 
         m.d.comb += [
             offsets.address.eq(self.address),
@@ -120,9 +124,7 @@ class WindowTable(wiring.Component):
                 table.write.address.eq(self.write.address),
             ]
         m.d.sync += [
-            plane_early.eq(self.plane),
-            plane.eq(plane_early),
-            self.low.eq(offsets.entries[0][:width] + plane),
-            self.high.eq(offsets.entries[0][width:] + plane),
+            low.eq(offsets.entries[0][:width] + plane),
+            high.eq(offsets.entries[0][width:] + plane),
         ]
         return m

@@ -6,6 +6,8 @@ from amaranth.hdl import Module, ShapeLike, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..delay import data_register
+
 __all__ = ["VectorQueue"]
 
 
@@ -47,6 +49,7 @@ class VectorQueue(wiring.Component):
         write, read = storage.write_port(), storage.read_port(domain="comb")
         level = Signal(range(self._depth + 1))
         waiting = Signal()
+        offered = data_register(m, self.o.payload, name="offered")
 
         m.d.comb += [
             write.en.eq(self.write),
@@ -61,5 +64,5 @@ class VectorQueue(wiring.Component):
         with m.If(self.popped):
             m.d.sync += read.addr.eq(read.addr + 1)
         with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += [self.o.valid.eq(waiting), self.o.payload.eq(read.data)]
+            m.d.sync += [self.o.valid.eq(waiting), offered.eq(read.data)]
         return m

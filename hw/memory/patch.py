@@ -67,7 +67,7 @@ class PatchFormer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         pixels = self.pixels
-        history = Signal(data.ArrayLayout(CHANNELS * BYTE, self._patch_pixels))
+        history = Signal(data.ArrayLayout(CHANNELS * BYTE, self._patch_pixels), reset_less=True)
         until = Signal(4)
         pair = Signal(range(PAIRS))
         block = Signal(4)
@@ -117,7 +117,7 @@ class PatchFormer(wiring.Component):
             for age in range(self._patch_pixels)
             for byte in range(CHANNELS)
         ]
-        planes = Signal(data.ArrayLayout(len(channels), 2))
+        planes = Signal(data.ArrayLayout(len(channels), 2), reset_less=True)
         block_delayed = Signal.like(block)
         valid_delayed = Signal()
         last_delayed = Signal()

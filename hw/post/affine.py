@@ -4,7 +4,8 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .position import delayed, positioned_stream, signed_vector
+from ..delay import data_register, delayed
+from .position import positioned_stream, signed_vector
 
 __all__ = ["Affine"]
 
@@ -72,23 +73,25 @@ class Affine(wiring.Component):
         # Stream values that are not used must not be seen by the next command.
         valid = self.i.valid & self.affine
         new_gain = valid & self.i.payload.position.tile_first
-        new_offset = delayed(m, new_gain)
+        new_offset = delayed(m, new_gain, name="new_offset")
         relu = Signal()
         m.d.sync += relu.eq(self.relu | self.relu_direct & ~self.affine)
+        results = data_register(m, self.o.payload, name="results")
         for row in range(self.rows):
             total = self._scaled(m, row, new_gain, new_offset)
             value = Signal(signed(self.width))
             m.d.comb += value.eq(Mux(self.affine, total, self.direct.payload.values[row]))
             with m.If(relu & value[-1]):
-                m.d.sync += self.o.payload.values[row].eq(0)
+                m.d.sync += results.values[row].eq(0)
             with m.Else():
-                m.d.sync += self.o.payload.values[row].eq(value)
+                m.d.sync += results.values[row].eq(value)
+        scaled_valid = delayed(m, valid, before, name="valid")
         m.d.sync += [
-            self.o.valid.eq(Mux(self.affine, delayed(m, valid, before), self.direct.valid)),
-            self.o.payload.position.eq(
+            self.o.valid.eq(Mux(self.affine, scaled_valid, self.direct.valid)),
+            results.position.eq(
                 Mux(
                     self.affine,
-                    delayed(m, self.i.payload.position, before),
+                    delayed(m, self.i.payload.position, before, name="position", reset=False),
                     self.direct.payload.position,
                 )
             ),
@@ -96,9 +99,11 @@ class Affine(wiring.Component):
         return m
 
     def _scaled(self, m: Module, row: int, new_gain: Signal, new_offset: Signal) -> Signal:
-        operand = delayed(m, self.i.payload.values[row])
-        gain, offset = Signal(signed(self.gain_width)), Signal(signed(self.width))
-        product, total = Signal(signed(self.width)), Signal(signed(self.width))
+        operand = delayed(m, self.i.payload.values[row], name="operand", reset=False)
+        gain = Signal(signed(self.gain_width), reset_less=True)
+        offset = Signal(signed(self.width), reset_less=True)
+        product = Signal(signed(self.width), reset_less=True)
+        total = Signal(signed(self.width), reset_less=True)
         with m.If(new_gain):
             m.d.sync += gain.eq(self.gain[row])
         with m.If(new_offset):

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import AcceleratorConfig
+from ..delay import data_register
 from ..payloads import ActivationWriteSignature
 from .counters import StridedAddress
 from .serialize import code_stream, item_stream
@@ -53,8 +54,9 @@ class PlaneWriter(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        codes = Signal.like(self.i.payload.codes)
-        first, granule, following = Signal(), Signal.like(self.granule), Signal.like(self.granule)
+        codes = Signal.like(self.i.payload.codes, reset_less=True)
+        granule = Signal.like(self.granule)
+        first, following = Signal(), Signal.like(self.granule, reset_less=True)
         remaining = Signal(5)
         last_vector, single = Signal(), Signal()
         m.d.comb += [
@@ -134,7 +136,7 @@ class RawWriter(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        value = Signal(self.width)
+        value = Signal(self.width, reset_less=True)
         first, following = Signal(), Signal.like(self.write.address)
         remaining = Signal(range(self.words + 1))
         last_item = Signal()
@@ -237,11 +239,13 @@ class Pack(wiring.Component):
             raw.enable.eq(self.raw),
             raw.granule.eq(address),
         ]
+        write_address = data_register(m, self.write.address, name="write_address")
+        write_data = data_register(m, self.write.data, name="write_data")
         source = Mux(self.raw, raw.write.address, planes.write.address)
         m.d.sync += [
             self.write.enable.eq(Mux(self.raw, raw.write.enable, planes.write.enable)),
-            self.write.address.eq(source),
-            self.write.data.eq(Mux(self.raw, raw.write.data, planes.write.data)),
+            write_address.eq(source),
+            write_data.eq(Mux(self.raw, raw.write.data, planes.write.data)),
             self.finished.eq(Mux(self.raw, raw.finished, planes.finished)),
         ]
         return m

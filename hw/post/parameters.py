@@ -5,6 +5,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..delay import data_register
 from ..payloads import TableWriteSignature
 from .counters import LoopCounter
 
@@ -104,6 +105,7 @@ class ParameterChain(wiring.Component):
         held = Signal()  # the chain belongs to a tile: it fills, is complete or in use
         reading, shifting, full, claimed = Signal(), Signal(), Signal(), Signal()
         begin = Signal()
+        chain = data_register(m, self.next, name="chain").as_value()
         m.d.comb += [
             # A request moves the read address, which the tile being read still needs.
             self.requests.ready.eq((tiles == 0) & ~reading),
@@ -125,7 +127,7 @@ class ParameterChain(wiring.Component):
             m.d.sync += [read.addr.eq(read.addr + 1), reading.eq(~counter.last)]
         with m.If(shifting):
             m.d.sync += [
-                self.next.as_value().eq(Cat(self.next.as_value()[32:], read.data)),
+                chain.eq(Cat(chain[32:], read.data)),
                 full.eq(~reading),
             ]
         with m.If(self.claim):

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..delay import data_register
 from ..isa import PoolOperation
 from .position import positioned_stream
 
@@ -56,7 +57,8 @@ class Pool(wiring.Component):
             summed.eq(self.operation == PoolOperation.SUM),
         ]
         # The first vector of a tile begins a window, so it needs no comparison yet.
-        minimum = Signal.like(self.minimum)
+        minimum = Signal.like(self.minimum, reset_less=True)
+        results = data_register(m, self.o.payload, name="results")
         with m.If(self.i.valid & position.tile_first):
             m.d.sync += minimum.eq(self.minimum)
 
@@ -66,12 +68,12 @@ class Pool(wiring.Component):
             taken.eq(self.i.valid & (fresh | summed)),
         ]
         for row in range(self.rows):
-            value, best = self.i.payload.values[row], self.o.payload.values[row]
+            value, best = self.i.payload.values[row], results.values[row]
             better = (value < best) ^ ~minimum[row]
             with m.If(taken | self.i.valid & better):
                 m.d.sync += best.eq(Mux(summed & ~fresh, best + value, value))
         m.d.sync += [
             self.o.valid.eq(self.i.valid & (position.window_last | ~pooled)),
-            self.o.payload.position.eq(position),
+            results.position.eq(position),
         ]
         return m

@@ -1,9 +1,9 @@
 """Place of a vector in the loops of its command: it travels with the vector."""
 
-from amaranth.hdl import Cat, Module, Signal, Value, ValueLike, signed
+from amaranth.hdl import Cat, Value, signed
 from amaranth.lib import data, stream
 
-__all__ = ["Position", "delayed", "positioned_stream", "signed_vector"]
+__all__ = ["Position", "positioned_stream", "signed_vector"]
 
 
 class Position(data.Struct):
@@ -47,12 +47,3 @@ def positioned_stream(width: int, rows: int) -> stream.Signature:
         data.StructLayout({"position": Position, "values": signed_vector(width, rows)}),
         always_ready=True,
     )
-
-
-def delayed(m: Module, value: ValueLike, cycles: int = 1) -> Value:
-    """``value`` as it was ``cycles`` clock cycles ago (0 or its initial value after reset)."""
-    for _ in range(cycles):
-        register = Signal(value.shape(), name="delayed")
-        m.d.sync += register.eq(value)
-        value = register
-    return value

@@ -7,7 +7,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .position import Position, delayed, positioned_stream, signed_vector
+from ..delay import data_register, delayed
+from .position import Position, positioned_stream, signed_vector
 from .serialize import code_stream
 
 __all__ = ["Requantize"]
@@ -70,8 +71,8 @@ class Requantize(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        values = Signal(signed_vector(self.width, self.rows))
-        position = Signal(Position)
+        values = Signal(signed_vector(self.width, self.rows), reset_less=True)
+        position = Signal(Position, reset_less=True)
         remaining = Signal(9)
         first, last = Signal(), Signal()
         m.d.comb += [self.advance.eq(remaining != 0), last.eq(remaining == 1)]
@@ -85,21 +86,28 @@ class Requantize(wiring.Component):
         with m.Elif(self.advance):
             m.d.sync += [remaining.eq(remaining - 1), first.eq(0)]
 
-        deltas = [delayed(m, entry.delta) for entry in self.group]
-        first, used = delayed(m, first, 2), delayed(m, self.advance, 2)
+        deltas = [delayed(m, entry.delta, name="delta", reset=False) for entry in self.group]
+        first = delayed(m, first, 2, name="first")
+        used = delayed(m, self.advance, 2, name="used")
+        codes = data_register(m, self.o.payload.codes, name="codes")
         for row in range(self.rows):
             # This way round the comparison is a bare carry chain.
-            passed = [delayed(m, entry.threshold < values[row]) for entry in self.group]
-            change = Signal(self.planes)
+            passed = [
+                delayed(m, entry.threshold < values[row], name="passed", reset=False)
+                for entry in self.group
+            ]
+            change = Signal(self.planes, reset_less=True)
             m.d.sync += change.eq(reduce(xor, self._selected(deltas, passed)))
-            code = self.o.payload.codes[row]
+            code = codes[row]
             with m.If(used):
                 m.d.sync += code.eq(Mux(first, self.initial, code) ^ change)
             with m.If(~self.enable):
                 m.d.sync += code.eq(0)
         m.d.comb += [
-            self.o.valid.eq(delayed(m, self.advance & last, self.LATENCY)),
-            self.o.payload.position.eq(delayed(m, position, self.LATENCY)),
+            self.o.valid.eq(delayed(m, self.advance & last, self.LATENCY, name="valid")),
+            self.o.payload.position.eq(
+                delayed(m, position, self.LATENCY, name="position", reset=False)
+            ),
         ]
         return m
 

@@ -4,8 +4,9 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..delay import data_register, delayed
 from ..isa import ResidualMode
-from .position import delayed, positioned_stream, signed_vector
+from .position import positioned_stream, signed_vector
 
 __all__ = ["Residual"]
 
@@ -76,17 +77,18 @@ class Residual(wiring.Component):
         valid = [self.i.valid]
         position = [self.i.payload.position]
         for _ in range(self.LATENCY):
-            valid.append(delayed(m, valid[-1]))
-            position.append(delayed(m, position[-1]))
+            valid.append(delayed(m, valid[-1], name="valid"))
+            position.append(delayed(m, position[-1], name="position", reset=False))
 
         accumulate = Signal()
+        totals = data_register(m, self.o.payload.values, name="totals")
         m.d.sync += accumulate.eq(summing & ~position[3].window_first)
         for row in range(self.rows):
             biased = self._biased(m, row)
             m.d.comb += self.biased.payload[row].eq(biased)
             shifted = self._shifted(m, row)
-            start = delayed(m, biased, 2)
-            total = self.o.payload.values[row]
+            start = delayed(m, biased, 2, name="start", reset=False)
+            total = totals[row]
             with m.If(valid[4]):
                 m.d.sync += total.eq(Mux(accumulate, total, start) + shifted)
         m.d.comb += self.biased.valid.eq(valid[2] & ~(summing & ~position[2].window_first))
@@ -95,8 +97,9 @@ class Residual(wiring.Component):
 
     def _biased(self, m: Module, row: int) -> Signal:
         """Two stages: the operand or zero, plus bias."""
-        accumulator, bias = Signal(signed(self.width)), Signal(signed(self.width))
-        biased = Signal(signed(self.width))
+        accumulator = Signal(signed(self.width), reset_less=True)
+        bias = Signal(signed(self.width), reset_less=True)
+        biased = Signal(signed(self.width), reset_less=True)
         m.d.sync += [
             accumulator.eq(Mux(self.array, self.i.payload.values[row], 0)),
             biased.eq(accumulator + bias),
@@ -107,10 +110,10 @@ class Residual(wiring.Component):
 
     def _shifted(self, m: Module, row: int) -> Signal:
         """Three stages, and the logic of the last shift."""
-        residual = Signal(signed(self.stream_width))
+        residual = Signal(signed(self.stream_width), reset_less=True)
         middle = Signal(signed(self.stream_width + 11))
-        fine = Signal(signed(self.stream_width + 3))
-        coarse = Signal(signed(self.stream_width + 15))
+        fine = Signal(signed(self.stream_width + 3), reset_less=True)
+        coarse = Signal(signed(self.stream_width + 15), reset_less=True)
         shifted = Signal(signed(self.width))
         m.d.sync += [
             residual.eq(Mux(self.mode == ResidualMode.NONE, 0, self.residuals[row])),

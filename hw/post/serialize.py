@@ -4,7 +4,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .position import Position, delayed, positioned_stream
+from ..delay import data_register, delayed
+from .position import Position, positioned_stream
 
 __all__ = ["FixedPoint", "Serializer", "code_stream", "item_stream"]
 
@@ -66,7 +67,8 @@ class Serializer(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        values = Signal(self.rows * self.width)
+        values = Signal(self.rows * self.width, reset_less=True)
+        position = data_register(m, self.o.payload.position, name="position")
         remaining = Signal(range(self.rows + 1))
         cycle = Signal(range(max(2, self.item_cycles)))
         busy = remaining != 0
@@ -79,7 +81,7 @@ class Serializer(wiring.Component):
         with m.If(self.i.valid & self.enable):
             m.d.sync += [
                 values.eq(self.i.payload.values),
-                self.o.payload.position.eq(self.i.payload.position),
+                position.eq(self.i.payload.position),
                 remaining.eq(self.rows),
                 cycle.eq(0),
             ]
@@ -143,21 +145,23 @@ class FixedPoint(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        valid = delayed(m, self.i.valid & self.enable, self.LATENCY - 1)
-        last = delayed(m, self.i.payload.last, self.LATENCY - 1)
+        valid = delayed(m, self.i.valid & self.enable, self.LATENCY - 1, name="valid")
+        last = delayed(m, self.i.payload.last, self.LATENCY - 1, name="last", reset=False)
         code = self._code(m)
-        codes = self.o.payload.codes.as_value()
+        codes = data_register(m, self.o.payload.codes, name="codes").as_value()
         with m.If(~self.enable):
             m.d.sync += codes.eq(0)
         with m.Elif(valid):
             m.d.sync += codes.eq(Cat(codes[self.planes :], code))
         m.d.sync += self.o.valid.eq(valid & last)
-        m.d.comb += self.o.payload.position.eq(delayed(m, self.i.payload.position, self.LATENCY))
+        position = delayed(m, self.i.payload.position, self.LATENCY, name="position", reset=False)
+        m.d.comb += self.o.payload.position.eq(position)
         return m
 
     def _code(self, m: Module) -> Signal:
-        coarse, fine = Signal(signed(self.width + 1)), Signal(signed(self.width + 1))
-        rounded = Signal(signed(self.width))
+        coarse = Signal(signed(self.width + 1), reset_less=True)
+        fine = Signal(signed(self.width + 1), reset_less=True)
+        rounded = Signal(signed(self.width), reset_less=True)
         # Bit k: bit k of the value must equal the sign for the value to fit.
         checked = Signal(self.width - 1)
         m.d.sync += [

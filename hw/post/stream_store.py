@@ -1,12 +1,13 @@
 """Stream value: 16 bits of a vector, rounded and saturated, and its place in the stream memory."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..delay import data_register, delayed
 from .counters import StridedAddress
-from .position import delayed, positioned_stream
+from .position import positioned_stream
 from .stream_memory import StreamWriteSignature
 
 __all__ = ["StreamStore"]
@@ -85,24 +86,28 @@ class StreamStore(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         # Bit k: bit `stream_width - 1 + k` of v must equal the sign for v to fit.
-        checked = Signal(self.width - self.stream_width)
+        checked = Signal(self.width - self.stream_width, reset_less=True)
         m.d.sync += [checked[k].eq(k >= self.shift) for k in range(len(checked))]
+        values = data_register(m, self.o.payload.values, name="values")
         for row in range(self.rows):
-            self._row(m, row, checked)
+            self._row(m, row, checked, values)
         m.d.comb += [
-            self.o.valid.eq(delayed(m, self.i.valid, self.LATENCY)),
-            self.o.payload.position.eq(delayed(m, self.i.payload.position, self.LATENCY)),
+            self.o.valid.eq(delayed(m, self.i.valid, self.LATENCY, name="valid")),
+            self.o.payload.position.eq(
+                delayed(m, self.i.payload.position, self.LATENCY, name="position", reset=False)
+            ),
             self.finished.eq(self.o.valid & self.o.payload.position.last),
         ]
         self._store(m)
         return m
 
-    def _row(self, m: Module, row: int, checked: Signal) -> None:
+    def _row(self, m: Module, row: int, checked: Signal, values: data.View) -> None:
         value = self.i.payload.values[row]
         sign = value[-1]
         width = self.stream_width + 1  # with the rounding bit
-        coarse, fine = Signal(signed(width + 7)), Signal(signed(width))
-        excess, negative = Signal(), Signal()
+        coarse = Signal(signed(width + 7), reset_less=True)
+        fine = Signal(signed(width), reset_less=True)
+        excess, negative = Signal(reset_less=True), Signal(reset_less=True)
         upper = Cat(value[self.stream_width - 1 : -1])
         with m.If(self.relu & sign):
             m.d.sync += [coarse.eq(0), excess.eq(0)]
@@ -113,14 +118,16 @@ class StreamStore(wiring.Component):
             ]
         m.d.sync += [negative.eq(sign), fine.eq(coarse >> self.shift[:3])]
 
-        limited, rounding = Signal(signed(self.stream_width)), Signal()
-        excess, negative = delayed(m, excess), delayed(m, negative)
+        limited = Signal(signed(self.stream_width), reset_less=True)
+        rounding = Signal(reset_less=True)
+        excess = delayed(m, excess, name="excess", reset=False)
+        negative = delayed(m, negative, name="negative", reset=False)
         largest = fine[1:-1].all() & ~fine[-1]
         limit = Cat((~negative).replicate(self.stream_width - 1), negative)
         m.d.sync += [
             limited.eq(Mux(excess, limit, fine[1:])),
             rounding.eq(fine[0] & ~excess & ~largest),
-            self.o.payload.values[row].eq(limited + rounding),
+            values[row].eq(limited + rounding),
         ]
 
     def _store(self, m: Module) -> None:

@@ -5,6 +5,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..delay import data_register
 from ..payloads import TableWriteSignature
 
 __all__ = ["ThresholdReader"]
@@ -72,6 +73,7 @@ class ThresholdReader(wiring.Component):
 
         filling = Signal(range(self.START_CYCLES))
         move = Signal()
+        group = data_register(m, self.group, name="group")
         index = Signal(ceil_log2(self.depth))
         last = index == (self.groups - 1)[: len(index)]
         m.d.comb += [
@@ -85,6 +87,6 @@ class ThresholdReader(wiring.Component):
                 filling.eq(Mux(filling == 0, 0, filling - 1)),
                 index.eq(Mux(last, 0, index + 1)),
                 read.addr.eq(Mux(last, self.base, read.addr + 1)),
-                self.group.eq(read.data),
+                group.as_value().eq(read.data),
             ]
         return m

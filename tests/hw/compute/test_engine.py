@@ -8,10 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from hw.compute.engine import ComputeEngine
 from hw.config import PRESETS, AcceleratorConfig
+from hw.control.registers import CLEAR_CYCLES
 from tests.hw.compute.oracle import (
     Tables,
     instruction,
@@ -64,6 +66,9 @@ class Run:
         self.done = 0
         self.filled = 0
         self.late = False  # issue no command before all halves are filled
+        self.abandon_after = None  # reset the engine so many cycles after a first command
+        self.reset = Signal()
+        self.started = False
         self.cycles = 0
         self.strobes = {name: [] for name in STROBES}
 
@@ -74,8 +79,22 @@ class Run:
             for vector in self.tables.compute(command, granules)
         ]
 
+    async def abandon(self, ctx) -> None:
+        """Start the first command, and reset the engine in the middle of it."""
+        await write_half(ctx, self.dut, self.commands[0]["half"], self.granules[0])
+        shape = self.dut.command.payload.shape()
+        await send(ctx, self.dut.command, instruction(shape, self.commands[0]))
+        await ctx.tick().repeat(self.abandon_after)
+        ctx.set(self.reset, 1)
+        await ctx.tick().repeat(CLEAR_CYCLES)
+        ctx.set(self.reset, 0)
+        self.done, self.accepted = 0, []
+
     async def fill(self, ctx) -> None:
         await load_tables(ctx, self.dut, self.tables)
+        if self.abandon_after is not None:
+            await self.abandon(ctx)
+        self.started = True
         for index, granules in enumerate(self.granules):
             while index - self.done >= 2:
                 await ctx.tick()
@@ -111,6 +130,8 @@ class Run:
         stream = self.dut.vectors
         rows = len(self.tables.weights[0])
         count = len(self.expected())
+        while not self.started:
+            await ctx.tick()
         while len(self.vectors) < count:
             ready = self.rng.random() >= self.stall
             ctx.set(stream.ready, ready)
@@ -121,7 +142,7 @@ class Run:
         await ctx.tick().repeat(60)
 
     def simulate(self) -> Run:
-        simulator = Simulator(self.dut)
+        simulator = Simulator(ResetInserter(self.reset)(self.dut))
         simulator.add_clock(1e-6)
         simulator.add_testbench(self.observe, background=True)
         for testbench in (self.fill, self.command, self.take):
@@ -137,6 +158,17 @@ def test_vectors_equal_the_oracle(config, stall, seed):
     assert run.vectors == run.expected(), f"seed {seed}"
     assert run.done == len(run.commands)
     assert run.strobes["idle"][-1]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+@pytest.mark.parametrize("cycles", [5, 17, 18, 19, 23, 40, 41, 42, 43, 90])
+def test_reset_in_the_middle_of_a_command_leaves_no_trace(config, cycles):
+    run = Run(config, 0, commands=0)
+    command = command_over(run.tables, [7, 5, 9, 6], half=0, tiles=3, pixels=9)
+    run.commands, run.granules = [command], [random_granules(config, run.rng)]
+    run.abandon_after = cycles
+    run.simulate()
+    assert run.vectors == run.expected()
 
 
 def indices(strobe: list[int]) -> list[int]:

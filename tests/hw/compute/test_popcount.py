@@ -34,7 +34,7 @@ class PlainPopcount(wiring.Component):
         m = Module()
         value = sum(self.weights & self.activations)
         for age in range(self._latency):
-            register = Signal.like(self.count, name=f"count_{age}")
+            register = Signal.like(self.count, name=f"count_{age}", reset_less=True)
             m.d.sync += register.eq(value)
             value = register
         m.d.comb += self.count.eq(value)
