@@ -59,7 +59,7 @@ class Arithmetic:
     accumulator: int = 32
     """Accumulators, biases, offsets, thresholds and everything up to the output (signed)."""
 
-    stream: int = 16
+    stream: int = 18
     """Stored fixed-point tensors: the residual stream (signed)."""
 
     planes_maximum: int = 16

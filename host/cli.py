@@ -300,8 +300,21 @@ def train(arguments: tuple[str, ...]) -> None:
 @click.argument("checkpoint", type=FILE)
 @click.option("-o", "--output", type=FILE, help="Model file; by default CHECKPOINT with .onnx.")
 @click.option("--calibration", default=500, show_default=True, help="Images that set the ranges.")
+@click.option(
+    "--full-precision-bits",
+    type=click.IntRange(2, 8),
+    default=8,
+    show_default=True,
+    help="Planes of the weights that are not quantized: they are rounded before the export.",
+)
 @click.option("--data", "folder", type=FOLDER, help="Prepared data set, if not the cache.")
-def export(checkpoint: Path, output: Path | None, calibration: int, folder: Path | None) -> None:
+def export(
+    checkpoint: Path,
+    output: Path | None,
+    calibration: int,
+    full_precision_bits: int,
+    folder: Path | None,
+) -> None:
     """Export a trained CHECKPOINT to an ONNX file that stock onnxruntime runs.
 
     \b
@@ -310,9 +323,10 @@ def export(checkpoint: Path, output: Path | None, calibration: int, folder: Path
     """
     from golden.checkpoint import load_network
     from golden.data import load_cifar10
-    from golden.export import export_model
+    from golden.export import export_model, round_full_precision
 
     network = load_network(checkpoint).eval()
+    round_full_precision(network, full_precision_bits)
     images = load_cifar10(folder).train.pixels[:calibration]
     output = output or checkpoint.with_suffix(".onnx")
     export_model(network, output, labels=CIFAR10_LABELS, calibration_images=images)

@@ -113,7 +113,7 @@ class MemoryConfig:
     """Words of the activation memory (plane tensors and raw images)."""
 
     stream_vectors: int = 2048
-    """Vectors of ``rows`` 16-bit values in the stream memory."""
+    """Vectors of ``rows`` stream values; 18 bits fill the width of a block RAM."""
 
     external_words: int = 32768
     """32-bit words behind the external memory port."""
@@ -143,7 +143,7 @@ class DatapathConfig:
 
     coefficient_width: int = 18
     accumulator_width: int = 32
-    stream_width: int = 16
+    stream_width: int = 18
     planes_maximum: int = 16
     """Most planes of a stored tensor."""
 

@@ -134,6 +134,7 @@ class Bench:
                 rows=self.config.array.rows,
                 activation_words=self.config.memory.activation_words,
                 stream_vectors=self.config.memory.stream_vectors,
+                stream_width=self.config.datapath.stream_width,
             ),
             fingerprint=self.config.fingerprint,
             images=tuple(images),

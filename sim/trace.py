@@ -16,7 +16,6 @@ IntegerArray = NDArray[np.integer[Any]]
 
 CYCLE_DIGITS = 10
 LAYER_DIGITS = 2
-STREAM_BITS = 16
 ACCUMULATOR_BITS = 32
 POST_ENGINE = Engine.POST.value
 
@@ -36,6 +35,7 @@ class Geometry:
     rows: int
     activation_words: int
     stream_vectors: int
+    stream_width: int
 
     @property
     def lanes(self) -> int:
@@ -130,8 +130,13 @@ class _Lines:
 
     def signed(self, width: int, count: int) -> IntegerArray:
         """The next ``count`` numbers of ``width`` bits, lowest first: int64 [n, count]."""
-        packed = np.packbits(self.bits(width * count), axis=1, bitorder="little")
-        return packed.view(f"<i{width // 8}").astype(np.int64)
+        bits = self.bits(width * count).reshape(self.count, count, width)
+        stored = 8 << (width - 1 >> 3).bit_length()
+        extended = np.concatenate(
+            [bits, np.repeat(bits[..., -1:], stored - width, axis=2)], axis=2
+        ).reshape(self.count, count * stored)
+        packed = np.packbits(extended, axis=1, bitorder="little")
+        return packed.view(f"<i{stored // 8}").astype(np.int64)
 
 
 def _digits(values: int) -> int:
@@ -147,7 +152,7 @@ def _events(lines: _Lines, geometry: Geometry, kind: str) -> Events:
         data = lines.signed(ACCUMULATOR_BITS, geometry.rows)
     elif kind == "s":
         address = lines.number(_digits(geometry.stream_vectors))
-        data = lines.signed(STREAM_BITS, geometry.rows)
+        data = lines.signed(geometry.stream_width, geometry.rows)
     else:
         enable = lines.number(1)
         address = lines.number(_digits(geometry.activation_words))

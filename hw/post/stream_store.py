@@ -1,4 +1,4 @@
-"""Stream value: 16 bits of a vector, rounded and saturated, and its place in the stream memory."""
+"""Stream value: a vector, rounded and saturated, and its place in the stream memory."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring

@@ -413,8 +413,8 @@ def test_streams_follow_their_calibrated_range() -> None:
     first = lower(graph, options=LoweringOptions(ranges={**graph.ranges, x: 1.9})).layers[0]
     assert isinstance(first, ConvolutionLayer)
     assert first.stream is not None
-    assert first.stream.fraction == 13
-    assert first.fraction - first.stream_shift == 13
+    assert first.stream.fraction == 15
+    assert first.fraction - first.stream_shift == 15
 
 
 def test_huge_scales_lower_the_stream_fractions() -> None:

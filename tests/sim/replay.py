@@ -48,7 +48,7 @@ class Replay(wiring.Component):
             "trace__accumulator": Out(32 * rows),
             "trace__stream_valid": Out(1),
             "trace__stream_address": Out(range(config.memory.stream_vectors)),
-            "trace__stream": Out(16 * rows),
+            "trace__stream": Out(config.datapath.stream_width * rows),
             "trace__activation_enable": Out(2),
             "trace__activation_address": Out(range(config.memory.activation_words)),
             "trace__activation": Out(config.array.lanes),

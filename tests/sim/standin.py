@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.program import LayerInfo, Program, TensorInfo
-from hw.config import AcceleratorConfig
+from hw.config import AcceleratorConfig, DatapathConfig
 from hw.isa import (
     INSTRUCTION_FIELDS,
     Engine,
@@ -26,6 +26,7 @@ IMAGE = 3000
 RESULT = 3100
 HEIGHT, WIDTH, CHANNELS, PLANES = 3, 4, 6, 3
 CLASSES = 3
+STREAM_WIDTH = DatapathConfig().stream_width
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def _tensors(rows: int) -> tuple[TensorInfo, ...]:
         height=HEIGHT,
         width=WIDTH,
         channels=CHANNELS,
-        planes=16,
+        planes=STREAM_WIDTH,
         slots=1,
         base=5,
         pixel_stride=blocks,
@@ -142,7 +143,7 @@ def _first_layer(expected: dict[str, np.ndarray], tensors, rows: int) -> list[in
                     words += record(ACCUMULATOR, 1, _pack(values, 32), rows)
                     values = _lanes(expected["residual"], residual, rows, y, x, block)
                     place = residual.base + y * residual.row_stride + x * residual.pixel_stride
-                    words += record(STREAM, 1, _pack(values, 16), rows, place + block)
+                    words += record(STREAM, 1, _pack(values, STREAM_WIDTH), rows, place + block)
                     values = _lanes(expected["codes"], codes, rows, y, x, block)
                     granules = [
                         sum((value >> j & 1) << lane for lane, value in enumerate(values))

@@ -23,6 +23,7 @@ def geometry(config: AcceleratorConfig) -> Geometry:
         rows=config.array.rows,
         activation_words=config.memory.activation_words,
         stream_vectors=config.memory.stream_vectors,
+        stream_width=config.datapath.stream_width,
     )
 
 
@@ -33,6 +34,7 @@ def digits(values: int) -> int:
 def trace_lines(config: AcceleratorConfig, stand: StandIn) -> list[str]:
     """The trace file that the stand-in accelerator would leave, from its records."""
     rows, memory = config.array.rows, config.memory
+    stream_digits = -(-config.datapath.stream_width * rows // 4)
     words = stand.program.memory[ENTRY + RECORDS_OFFSET :].tolist()
     lines = [f"b{START:010x}1"]
     for position in range(0, len(words), rows + 1):
@@ -46,7 +48,9 @@ def trace_lines(config: AcceleratorConfig, stand: StandIn) -> list[str]:
         if kind == ACCUMULATOR:
             lines.append(f"a{cycle}{data:0{8 * rows}x}")
         elif kind == STREAM:
-            lines.append(f"s{cycle}{address:0{digits(memory.stream_vectors)}x}{data:0{4 * rows}x}")
+            lines.append(
+                f"s{cycle}{address:0{digits(memory.stream_vectors)}x}{data:0{stream_digits}x}"
+            )
         elif kind == ACTIVATION:
             place = f"{enable}{address:0{digits(memory.activation_words)}x}"
             lines.append(f"w{cycle}{place}{data:0{rows // 2}x}")
@@ -150,8 +154,8 @@ def test_later_write_of_the_same_layer_counts() -> None:
     stand = stand_in(config)
     lines = trace_lines(config, stand)
     index = next(index for index, line in enumerate(lines) if line[0] == "s")
-    lane = -5  # last digit of lane 1; lane 0 holds no channel
-    digit = format(int(lines[index][lane], 16) ^ 1, "x")
+    lane = -5  # bit 2 of this digit is bit 18: the lowest of lane 1; lane 0 holds no channel
+    digit = format(int(lines[index][lane], 16) ^ 4, "x")
     wrong = lines[index][:lane] + digit + lines[index][lane + 1 :]
     before = lines[:index] + [wrong] + lines[index:]
     assert sum(c.values_mismatched for c in check(config, stand, before)) == 0

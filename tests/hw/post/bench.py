@@ -94,7 +94,7 @@ def run_engine(
             values = _split(ctx.get(trace.accumulator), 32, rows)
             recording.accumulators.append((layer, values))
         if ctx.get(trace.stream_valid):
-            values = _split(ctx.get(trace.stream), 16, rows)
+            values = _split(ctx.get(trace.stream), config.datapath.stream_width, rows)
             recording.streams.append((layer, ctx.get(trace.stream_address), values))
         enable = ctx.get(dut.activation_write.enable)
         assert enable == ctx.get(trace.activation_enable)

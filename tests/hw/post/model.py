@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from golden.fixed_point import round_shift, saturate
-from hw.config import AcceleratorConfig
+from hw.config import AcceleratorConfig, DatapathConfig
 from hw.isa import Opcode, OutputKind, PoolOperation, ResidualMode, decode
 
 __all__ = ["PostModel"]
 
 Vector = list[int]
+STREAM_WIDTH = DatapathConfig().stream_width
 
 
 def _wrap(value: int) -> int:
@@ -157,7 +158,7 @@ class PostModel:
         settings = self.settings
         if settings["relu_stream"]:
             v = [max(value, 0) for value in v]
-        s = [saturate(round_shift(value, settings["stream_shift"]), 16) for value in v]
+        s = [saturate(round_shift(value, settings["stream_shift"]), STREAM_WIDTH) for value in v]
         if settings["store_stream"]:
             address = post["stream_base"] + tile + self._outer(place, "stream")
             address %= len(self.streams)

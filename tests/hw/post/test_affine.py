@@ -18,10 +18,10 @@ def wrap(value: int) -> int:
 def test_gain_and_offset_change_with_the_tile(relu: int) -> None:
     source = random.Random(relu)
     positions = places(tiles=3, rows=1, windows=4, window=1)
-    vectors = random_vectors(source, count=len(positions), rows=ROWS, width=16)
+    vectors = random_vectors(source, count=len(positions), rows=ROWS, width=18)
     gains = random_vectors(source, count=3, rows=ROWS, width=18)
     offsets = random_vectors(source, count=3, rows=ROWS, width=32)
-    dut = Affine(rows=ROWS, width=32, stream_width=16, gain_width=18)
+    dut = Affine(rows=ROWS, width=32, stream_width=18, gain_width=18)
     results = []
 
     def setup(ctx):
@@ -55,7 +55,7 @@ def test_gain_and_offset_change_with_the_tile(relu: int) -> None:
 def test_direct_route_clips_on_demand(relu: int, relu_direct: int) -> None:
     source = random.Random(5)
     vectors = random_vectors(source, count=20, rows=ROWS, width=32)
-    dut = Affine(rows=ROWS, width=32, stream_width=16, gain_width=18)
+    dut = Affine(rows=ROWS, width=32, stream_width=18, gain_width=18)
     results = []
 
     def setup(ctx):
@@ -82,7 +82,7 @@ def test_direct_route_clips_on_demand(relu: int, relu_direct: int) -> None:
 
 
 def test_unused_stream_values_do_not_reach_the_next_command() -> None:
-    dut = Affine(rows=ROWS, width=32, stream_width=16, gain_width=18)
+    dut = Affine(rows=ROWS, width=32, stream_width=18, gain_width=18)
     seen = []
 
     def send(ctx, affine):

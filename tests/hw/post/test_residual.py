@@ -25,9 +25,9 @@ def test_residual_matches_integers(mode: ResidualMode, shift: int, array: int) -
     positions = places(tiles=2, rows=2, windows=2, window=window)
     count = len(positions)
     accumulators = random_vectors(source, count=count, rows=ROWS, width=32)
-    residuals = random_vectors(source, count=count, rows=ROWS, width=16)
+    residuals = random_vectors(source, count=count, rows=ROWS, width=18)
     biases = random_vectors(source, count=2, rows=ROWS, width=32)
-    dut = Residual(rows=ROWS, width=32, stream_width=16)
+    dut = Residual(rows=ROWS, width=32, stream_width=18)
     results, biased = [], []
 
     def setup(ctx):
@@ -82,7 +82,7 @@ def test_residual_matches_integers(mode: ResidualMode, shift: int, array: int) -
 
 def test_summed_window_carries_start_of_tile() -> None:
     positions = places(tiles=3, rows=1, windows=2, window=2)
-    dut = Residual(rows=ROWS, width=32, stream_width=16)
+    dut = Residual(rows=ROWS, width=32, stream_width=18)
     seen = []
 
     def observe(ctx, cycle):

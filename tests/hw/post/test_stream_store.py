@@ -31,7 +31,7 @@ def test_value_is_rounded_and_saturated(shift: int, relu: int) -> None:
     vectors = [[source.choice(values) for _ in range(ROWS)] for _ in range(20)]
     vectors += [(values + values)[k : k + ROWS] for k in range(0, len(values), ROWS)]
     vectors += random_vectors(source, count=20, rows=ROWS, width=32)
-    dut = StreamStore(rows=ROWS, width=32, stream_width=16, depth=DEPTH)
+    dut = StreamStore(rows=ROWS, width=32, stream_width=18, depth=DEPTH)
     results = []
 
     def setup(ctx):
@@ -55,7 +55,7 @@ def test_value_is_rounded_and_saturated(shift: int, relu: int) -> None:
     assert results == [
         (
             cycle + StreamStore.LATENCY,
-            [saturate(round_shift(max(v, floor), shift), 16) for v in vector],
+            [saturate(round_shift(max(v, floor), shift), 18) for v in vector],
         )
         for cycle, vector in zip(sent, vectors, strict=True)
     ]
@@ -67,8 +67,8 @@ def test_store_address_follows_outer_counts(seed: int) -> None:
     rows, windows, window, tiles = 2, 3, source.randint(1, 2), 2
     positions = places(tiles=tiles, rows=rows, windows=windows, window=window)
     base, stride_x, stride_y = (source.randrange(DEPTH) for _ in range(3))
-    vectors = random_vectors(source, count=len(positions), rows=ROWS, width=16)
-    dut = StreamStore(rows=ROWS, width=32, stream_width=16, depth=DEPTH)
+    vectors = random_vectors(source, count=len(positions), rows=ROWS, width=18)
+    dut = StreamStore(rows=ROWS, width=32, stream_width=18, depth=DEPTH)
     writes, finished = [], []
 
     def setup(ctx):
