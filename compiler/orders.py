@@ -45,6 +45,11 @@ def plane_layouts(
         output = layer.outputs
         if isinstance(output, CodeOutput | FixedPointOutput):
             planes = output.planes if isinstance(output, CodeOutput) else output.bits
+            most = network.arithmetic.planes_maximum
+            if planes > most:
+                raise ProgramError(
+                    f"tensor {output.tensor} must have at most {most} planes, not {planes}"
+                )
             height, width, _ = layer.output_shape
             layouts[output.tensor] = PlaneLayout(
                 height=height, width=width, order=order, planes=planes, rows=rows

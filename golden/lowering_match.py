@@ -106,8 +106,13 @@ class _Matcher(Chains):
             else:
                 relu_stream = True
         branches = list(self._branches(end))
-        store = len(branches) != 1 or self._is_shortcut(end) or not _fusible(branches[0])
-        fused = next((branch for branch in branches if _fusible(branch)), None)
+        shared = len(branches) != 1 or self._is_shortcut(end)
+        # The vectors of a pool come in the order of its windows: neither the stream memory nor a
+        # shortcut that is itself pooled knows that order.
+        poolable = not shared and (residual is None or residual.window == 1)
+        fusible = [b for b in branches if b.pool is None or b.pool.fusible and poolable]
+        store = shared or not fusible
+        fused = fusible[0] if fusible else None
         rest = [branch for branch in branches if branch is not fused]
         if fused is not None and fused.relu_first:
             if rest or self._is_shortcut(end):
@@ -222,10 +227,6 @@ class _Matcher(Chains):
                 continue
             else:
                 yield from self._paths(reader.name, [*steps, reader])
-
-
-def _fusible(branch: BranchPlan) -> bool:
-    return branch.pool is None or branch.pool.fusible
 
 
 def _ordered(layers: list[LayerPlan], concats: dict[str, tuple[str, ...]]) -> Iterator[LayerPlan]:

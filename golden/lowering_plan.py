@@ -183,4 +183,4 @@ class Plan:
     concats: dict[str, tuple[str, ...]]
     """Per concat tensor the plane tensors (graph names) it consists of, nested ones resolved."""
     wide: frozenset[str]
-    """Float tensors whose fixed-point form needs the width of a stream."""
+    """Float tensors whose fixed-point form needs the most planes that there are."""

@@ -136,7 +136,7 @@ class SourceTable:
             return IMAGE_PLANES
         if isinstance(node, ir.LearnedActivation):
             return node.planes + (node.encoding is Encoding.SIGNED)
-        return self._arithmetic.stream if tensor in self._wide else self._bits
+        return self._arithmetic.planes_maximum if tensor in self._wide else self._bits
 
     def _spread_planes(self, concats: Mapping[str, tuple[str, ...]]) -> None:
         """All parts of a concatenation get the planes of the widest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +18,13 @@ from compiler.layout import (
     identity_order,
     output_order,
 )
+from compiler.orders import channel_orders, plane_layouts
 from compiler.program import ProgramError
+from golden.export import model_bytes
 from golden.integer_network import Residual
+from golden.lowering import lower
+from golden.onnx_import import import_bytes
+from golden.random_models import random_model
 
 
 def _layer(channels: int) -> SimpleNamespace:
@@ -114,3 +120,11 @@ def test_a_full_memory_is_refused_with_the_numbers() -> None:
     expected = "tensor b must fit the activation memory: it needs 30 entries from 80"
     with pytest.raises(ProgramError, match="^" + re.escape(expected)):
         allocator.allocate("tensor b", 30, 1, 2)
+
+
+def test_more_planes_than_the_datapath_has_are_refused() -> None:
+    network = lower(import_bytes(model_bytes(random_model(0))))
+    narrow = replace(network, arithmetic=replace(network.arithmetic, planes_maximum=1))
+    orders = channel_orders(narrow, 4)
+    with pytest.raises(ProgramError, match=r"^tensor \w+(\.\w+)* must have at most 1 planes, not"):
+        plane_layouts(narrow, orders, 4)
