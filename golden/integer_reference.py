@@ -1,8 +1,8 @@
 """Execution of the integer network: the bit-exact reference of simulator, gateware and board.
 
-Convolutions are float matrix products that are exact: all operands are integers, and no partial
-sum can leave the range in which the type holds every integer. Weights are split into digits so
-that float32 suffices; float64 is the second choice. All else is int64.
+Convolutions are in floats and exact: all operands are integers, and no partial sum can leave the
+range in which the type holds every integer. Weights are split into digits so that float32 suffices;
+float64 is the second choice. All else is int64.
 
 Tensors are int64 [N, height, width, channels]: codes as numbers (bit j is plane j), fixed-point
 and stream values as signed numbers, logits as accumulator values.
@@ -88,7 +88,7 @@ class _Matrix:
     """One layer's weights and coefficients combined: integers, split into signed digits."""
 
     values: Tensor
-    """Float [kernel_h * kernel_w * channels * planes, digits * out_channels]."""
+    """Float [digits * out_channels, planes * channels, kernel_h, kernel_w], channels innermost."""
     planes: int
     digits: int
     digit_bits: int
@@ -223,14 +223,15 @@ def _matrix(layer: ConvolutionLayer) -> _Matrix:
         combined[..., first:last, :] = np.einsum(
             "iouvk,oij->ouvkj", signs[..., first:last], coefficients
         )
-    flat = combined.reshape(channels_out, -1)
+    flat = combined.swapaxes(3, 4).reshape(channels_out, -1)
     width = int(np.abs(flat).max()).bit_length() + 1
     choices = [(torch.float32, digits) for digits in range(1, DIGITS + 1)] + [(torch.float64, 1)]
     for dtype, digits in choices:
         digit_bits = -(-width // digits)
         split = _split(flat, digits, digit_bits)
         if np.abs(split).sum(axis=1, dtype=np.float64).max() < EXACT[dtype]:
-            values = torch.from_numpy(np.ascontiguousarray(split.T)).to(dtype)
+            shape = (digits * channels_out, rows, columns, planes * channels)
+            values = torch.from_numpy(split.reshape(shape)).to(dtype).permute(0, 3, 1, 2)
             return _Matrix(values, planes, digits, digit_bits)
     raise OverflowError(f"layer {layer.name!r}: sums must stay below 2**53 to be exact, but do not")
 
@@ -248,26 +249,23 @@ def _split(values: np.ndarray, digits: int, bits: int) -> np.ndarray:
 def _convolve(layer: ConvolutionLayer, matrix: _Matrix, source: Tensor) -> Tensor:
     """Accumulators int64 [N, height, width, channels] with the bias."""
     count, height, width, channels = source.shape
-    planes = (source[..., None] >> torch.arange(matrix.planes)) & 1
     top, left, bottom, right = layer.padding
     padded = torch.zeros(
-        (count, height + top + bottom, width + left + right, channels * matrix.planes),
+        (count, height + top + bottom, width + left + right, matrix.planes, channels),
         dtype=matrix.values.dtype,
     )
-    padded[:, top : top + height, left : left + width] = planes.flatten(3)
-    rows, columns, _ = layer.convolution_shape
-    _, _, kernel_rows, kernel_columns, _ = layer.weight_planes.shape
-    taps = torch.empty(
-        (count, rows, columns, kernel_rows * kernel_columns, padded.shape[3]), dtype=padded.dtype
+    inside = padded[:, top : top + height, left : left + width]
+    for plane in range(matrix.planes):
+        inside[..., plane, :] = (source >> plane) & 1
+    # Channels are the innermost axis of both sides already. Whatever the order of the additions,
+    # no sum is rounded; oneDNN, which does this, has no algorithm that multiplies sums.
+    sums = torch.nn.functional.conv2d(
+        padded.flatten(3).permute(0, 3, 1, 2), matrix.values, stride=layer.stride
     )
-    for index in range(kernel_rows * kernel_columns):
-        y, x = divmod(index, kernel_columns)
-        taps[:, :, :, index] = _strided(padded, y, x, layer.stride, (rows, columns))
-    sums = taps.reshape(count * rows * columns, -1) @ matrix.values
-    places = sums.to(torch.int64).reshape(count, rows, columns, matrix.digits, -1)
-    total = torch.from_numpy(layer.bias).expand(count, rows, columns, -1)
-    for digit in range(matrix.digits):
-        total = total + (places[..., digit, :] << (digit * matrix.digit_bits))
+    places = sums.permute(0, 2, 3, 1).unflatten(3, (matrix.digits, -1)).unbind(3)
+    total = torch.from_numpy(layer.bias)
+    for digit, place in enumerate(places):
+        total = total + (place.to(torch.int64) << (digit * matrix.digit_bits))
     return total
 
 

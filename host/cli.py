@@ -346,6 +346,7 @@ def evaluate(model: Path, limit: int | None, folder: Path | None, as_json: bool)
       lqfpga evaluate resnet20.onnx --limit 1000
     """
     from rich.console import Console
+    from rich.progress import Progress
 
     from golden.data import load_cifar10
     from golden.evaluate import evaluate as compare
@@ -353,7 +354,14 @@ def evaluate(model: Path, limit: int | None, folder: Path | None, as_json: bool)
 
     content = model.read_bytes()
     test = load_cifar10(folder).test
-    result = compare(content, test.pixels[:limit], test.labels[:limit])
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("images")
+        result = compare(
+            content,
+            test.pixels[:limit],
+            test.labels[:limit],
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
