@@ -368,7 +368,7 @@ def test_too_fast_a_clock_fails(folder, console):
     assert not list(folder.glob("*.bit"))
 
 
-@pytest.mark.board
+@pytest.mark.bitstream
 def test_smallest_accelerator_becomes_a_bitstream(folder, console):
     report = build("ulx3s-12f", "tiny", console=console)
     bits = (folder / report.bitstream).read_bytes()
