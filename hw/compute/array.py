@@ -47,9 +47,10 @@ class ProcessingArray(wiring.Component):
             {
                 "weights": In(data.ArrayLayout(lanes, rows)),  # at column 0
                 "mask": In(lanes),  # at column 0; lanes whose ones are counted
-                "activations": In(data.ArrayLayout(lanes, columns)),  # column c: c cycles later
-                "valid": In(1),  # `count_latency` cycles after the weights of the word
-                "last": In(1),  # with `valid` of the last word of a pass
+                # column c: c cycles later; zero in cycles without a word
+                "activations": In(data.ArrayLayout(lanes, columns)),
+                # `count_latency` cycles after the weights of the last word of a pass
+                "last": In(1),
                 "counts": Out(counts),  # P of each column and row
                 "ones": Out(data.ArrayLayout(config.count_width, columns)),  # A of each column
             }
@@ -57,7 +58,7 @@ class ProcessingArray(wiring.Component):
 
     @property
     def count_latency(self) -> int:
-        """Cycles from the weights of a word to its ``valid`` and ``last``."""
+        """Cycles from the weights of a word to its ``last``."""
         return self._elements[0][0].count_latency
 
     @property
@@ -73,7 +74,6 @@ class ProcessingArray(wiring.Component):
             for row in range(config.rows)
         ]
         weights.append(hops(m, self.mask, config.columns, name="mask", reset=False))
-        valid = hops(m, self.valid, config.columns, name="valid")
         last = hops(m, self.last, config.columns, name="last")
 
         for column, elements in enumerate(self._elements):
@@ -83,7 +83,6 @@ class ProcessingArray(wiring.Component):
                 m.d.comb += [
                     element.weights.eq(weights[row][column]),
                     element.activations.eq(self.activations[column]),
-                    element.valid.eq(valid[column]),
                     element.last.eq(last[column]),
                     target.eq(element.held),
                 ]

@@ -93,6 +93,7 @@ class ColumnBuffers(wiring.Component):
                 "base": In(granules),  # of column c, c cycles after `start`
                 "low": In(granules),  # at column 0
                 "high": In(granules),  # at column 0
+                "word": In(1),  # at column 0, with `low`; 0: the activations are zero
                 "half": In(1),  # at column 0; half that is read
                 "write": In(ColumnWriteSignature(config)),
                 "activations": Out(data.ArrayLayout(config.array.lanes, self._columns)),
@@ -108,6 +109,8 @@ class ColumnBuffers(wiring.Component):
         # The half selects between the outputs, at the end of the latency.
         half = delayed(m, self.half, self.latency - 1, name="half")
         halves = hops(m, half, self._columns, name="half")
+        word = delayed(m, self.word, self.latency - 1, name="word")
+        words = hops(m, word, self._columns, name="word")
         activations = data_register(m, self.activations, name="activations")
 
         for column in range(self._columns):
@@ -133,7 +136,9 @@ class ColumnBuffers(wiring.Component):
                         granules.data_in[port].eq(write_data.word_select(port, self._rows)),
                     ]
                 outputs.append(Cat(granules.data_out[0], granules.data_out[1]))
-            m.d.sync += activations[column].eq(Array(outputs)[halves[column]])
+            m.d.sync += activations[column].eq(0)
+            with m.If(words[column]):
+                m.d.sync += activations[column].eq(Array(outputs)[halves[column]])
         return m
 
     def _staged_write(self, m: Module) -> tuple[Signal, Signal, list[Signal]]:

@@ -38,7 +38,7 @@ class DrainLane(wiring.Component):
     #: Cycles from the counts to their `coefficient`.
     coefficient_delay = 2
     #: Cycles from the counts to their `active` and `final`.
-    control_delay = 3
+    control_delay = 2
 
     def __init__(
         self,
@@ -82,10 +82,13 @@ class DrainLane(wiring.Component):
             product.eq(difference * self.coefficient),
             leaving.eq(0),
         ]
-        with m.If(self.active):
+        # Registers of the lane's own: each enables the flip-flops of one ring.
+        active = delayed(m, self.active, name="active")
+        final = delayed(m, self.final, name="final")
+        with m.If(active):
             m.d.sync += [new.eq(old) for new, old in zip(ring[1:], ring, strict=False)]
             m.d.sync += ring[0].eq(total)
-            with m.If(self.final):
+            with m.If(final):
                 m.d.sync += [ring[0].eq(0), leaving.eq(total)]
         return m
 
@@ -154,11 +157,7 @@ class Drain(wiring.Component):
                 final.eq(reduce(or_, (finals[c] for c in columns))),
                 ones.eq(reduce(or_, (self.ones[c] for c in columns))),
             ]
-            control = (
-                delayed(m, active, name=f"active_{index}"),
-                delayed(m, final, name=f"final_{index}"),
-            )
-            vectors.append(self._lanes(m, index, columns, ones, coefficients, control))
+            vectors.append(self._lanes(m, index, columns, ones, coefficients, (active, final)))
         combined = data_register(m, self.vector, name="combined")
         for row in range(array.rows):
             m.d.sync += combined[row].eq(reduce(or_, (vector[row] for vector in vectors)))

@@ -190,6 +190,7 @@ class ComputeEngine(wiring.Component):
             buffers.base.eq(pixels.base),
             buffers.low.eq(windows.low),
             buffers.high.eq(windows.high),
+            buffers.word.eq(delayed(m, step.valid, WindowTable.latency, name="valid")),
             buffers.half.eq(delayed(m, step.half, WindowTable.latency, name="half")),
             array.mask.eq(windows.mask),
             array.activations.eq(buffers.activations),
@@ -204,7 +205,6 @@ class ComputeEngine(wiring.Component):
         m.d.comb += [
             weights.address.eq(delayed(m, step.weight, address_delay, name="weight", reset=False)),
             array.weights.eq(weights.entries),
-            array.valid.eq(delayed(m, step.valid, control_delay, name="valid")),
             array.last.eq(delayed(m, step.last, control_delay, name="last", init=1)),
         ]
 

@@ -15,8 +15,9 @@ __all__ = ["ProcessingElement"]
 class ProcessingElement(wiring.Component):
     """Accumulates ``popcount(weights & activations)`` over the words of a pass.
 
-    One word per cycle without gaps between passes. ``valid`` and ``last`` belong to the word
-    whose operands came ``count_latency`` cycles before, so that one pair serves a whole column.
+    One word per cycle without gaps between passes; in cycles without a word the activations must be
+    zero, so that only ``last`` controls the registers. It belongs to the word whose operands came
+    ``count_latency`` cycles before, so that one bit serves a whole column.
 
     ``held`` carries the count of a pass in the cycle after its ``last`` and is zero in all other
     cycles: counts of elements that finish at different times are combined by OR. This and the
@@ -41,16 +42,15 @@ class ProcessingElement(wiring.Component):
         super().__init__(
             {
                 "weights": In(lanes),  # plane bits of the row
-                "activations": In(lanes),  # plane bits of the column
-                "valid": In(1),  # the word in the popcount's output counts
-                "last": In(1),  # it is the last word of a pass; implies `valid`
+                "activations": In(lanes),  # plane bits of the column; 0 without a word
+                "last": In(1),  # the word in the popcount's output is the last of a pass
                 "held": Out(count_width),  # count of the pass, for one cycle
             }
         )
 
     @property
     def count_latency(self) -> int:
-        """Cycles from the operands of a word to its ``valid`` and ``last``."""
+        """Cycles from the operands of a word to its ``last``."""
         return self._popcount.latency
 
     @property
@@ -70,9 +70,7 @@ class ProcessingElement(wiring.Component):
             popcount.activations.eq(self.activations),
             total.eq(accumulator + popcount.count),
         ]
-        m.d.sync += held.eq(0)
-        with m.If(self.valid):
-            m.d.sync += accumulator.eq(total)
+        m.d.sync += [accumulator.eq(total), held.eq(0)]
         with m.If(self.last):
             m.d.sync += [accumulator.eq(0), held.eq(total)]
         return m

@@ -84,14 +84,17 @@ def test_columns_read_relative_to_their_base_while_the_other_half_is_written(see
                 ctx.set(dut.low, low)
                 ctx.set(dut.high, high)
                 ctx.set(dut.half, half)
+                is_word = rng.random() < 0.9
+                ctx.set(dut.word, is_word)
                 for column, base in enumerate(bases):
                     word = [halves[half][(base + offset) % DEPTH] for offset in (low, high)]
                     when = cycle + dut.latency + column
-                    expected[when, column] = word[0] | word[1] << ROWS
+                    expected[when, column] = (word[0] | word[1] << ROWS) if is_word else 0
             if position == 0:
                 bases = next_bases
             await ctx.tick()
         ctx.set(dut.start, 0)
+        ctx.set(dut.word, 0)
 
     phase_gap = COLUMNS + dut.latency + dut.write_latency
 
@@ -119,5 +122,7 @@ def test_columns_read_relative_to_their_base_while_the_other_half_is_written(see
     simulator.add_testbench(reader)
     simulator.add_testbench(writer)
     simulator.run()
-    got = {key: activations[key[0]][key[1]] for key in expected}
-    assert got == expected, f"seed {seed}"
+    assert any(expected.values())
+    for when, values in enumerate(activations):
+        wanted = [expected.get((when, column), 0) for column in range(COLUMNS)]
+        assert values == wanted, f"seed {seed}, cycle {when}"

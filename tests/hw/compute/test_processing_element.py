@@ -18,28 +18,27 @@ COUNT_WIDTH = 9
 def test_held_is_the_count_of_the_pass_for_one_cycle(gaps, group):
     rng = random.Random(f"{gaps} {group}")
     dut = ProcessingElement(LANES, COUNT_WIDTH, group=group)
-    words, expected = [], []  # (weights, activations, valid, last), one per cycle
+    words, expected = [], []  # (weights, activations, last), one per cycle
     for length in [1, 1, 2, 5, 31, 1, 3]:
         count = 0
         for index in range(length):
             while rng.random() < gaps:
-                words.append((rng.getrandbits(LANES), rng.getrandbits(LANES), 0, 0))
+                words.append((rng.getrandbits(LANES), 0, 0))
                 expected.append(0)
             weights = rng.choice([rng.getrandbits(LANES), (1 << LANES) - 1])
             activations = rng.choice([rng.getrandbits(LANES), (1 << LANES) - 1])
             count += (weights & activations).bit_count()
-            words.append((weights, activations, 1, index == length - 1))
+            words.append((weights, activations, index == length - 1))
             expected.append(count if index == length - 1 else 0)
     held = []
 
     async def testbench(ctx):
-        control = [(0, 0)] * dut.count_latency + [word[2:] for word in words]
+        control = [0] * dut.count_latency + [word[2] for word in words]
         operands = [word[:2] for word in words] + [(0, 0)] * dut.latency
-        control += [(0, 0)] * (dut.latency - dut.count_latency)
-        for (weights, activations), (valid, last) in zip(operands, control, strict=True):
+        control += [0] * (dut.latency - dut.count_latency)
+        for (weights, activations), last in zip(operands, control, strict=True):
             ctx.set(dut.weights, weights)
             ctx.set(dut.activations, activations)
-            ctx.set(dut.valid, valid)
             ctx.set(dut.last, last)
             held.append(ctx.get(dut.held))
             await ctx.tick()
