@@ -42,7 +42,7 @@ class ArrayConfig:
     rows: int = 16
     """Output channels computed at once, and channels per granule."""
 
-    columns: int = 16
+    columns: int = 8
     """Output pixels computed at once."""
 
     drain_lanes: int = 4
@@ -207,7 +207,7 @@ _ULX3S_85F = AcceleratorConfig(name="ulx3s-85f", clock_mhz=60.0)
 
 _ULX3S_12F = AcceleratorConfig(
     name="ulx3s-12f",
-    array=ArrayConfig(rows=8, columns=8, drain_lanes=2, count_width=12),
+    array=ArrayConfig(rows=8, columns=4, drain_lanes=2, count_width=12),
     memory=MemoryConfig(
         column_granules=1024,
         weight_words=512,
@@ -230,15 +230,17 @@ PRESETS: dict[str, AcceleratorConfig] = {
         _ULX3S_12F,
         replace(_ULX3S_12F, name="ulx3s-25f"),
         replace(
-            _ULX3S_85F,
+            _ULX3S_12F,
             name="ulx3s-45f",
-            array=replace(_ULX3S_85F.array, columns=8, drain_lanes=2),
+            array=replace(_ULX3S_12F.array, columns=16, drain_lanes=4),
             memory=replace(
-                _ULX3S_85F.memory,
+                _ULX3S_12F.memory,
+                parameter_words=1024,
+                pass_entries=256,
+                threshold_groups=128,
                 activation_words=4096,
-                weight_words=512,
-                coefficient_words=512,
-                external_words=4096,
+                stream_vectors=1024,
+                external_words=8192,
             ),
         ),
         _ULX3S_85F,
