@@ -45,7 +45,7 @@ class ArrayConfig:
     columns: int = 8
     """Output pixels computed at once."""
 
-    drain_lanes: int = 4
+    drain_lanes: int = 2
     """Columns drained at once; ``rows * drain_lanes`` basis multipliers."""
 
     count_width: int = 13
@@ -207,7 +207,7 @@ _ULX3S_85F = AcceleratorConfig(name="ulx3s-85f", clock_mhz=60.0)
 
 _ULX3S_12F = AcceleratorConfig(
     name="ulx3s-12f",
-    array=ArrayConfig(rows=8, columns=4, drain_lanes=2, count_width=12),
+    array=ArrayConfig(rows=4, columns=8, drain_lanes=2, count_width=12),
     memory=MemoryConfig(
         column_granules=1024,
         weight_words=512,
@@ -232,7 +232,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
         replace(
             _ULX3S_12F,
             name="ulx3s-45f",
-            array=replace(_ULX3S_12F.array, columns=16, drain_lanes=4),
+            array=replace(_ULX3S_12F.array, rows=8),
             memory=replace(
                 _ULX3S_12F.memory,
                 parameter_words=1024,
