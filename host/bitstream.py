@@ -158,7 +158,14 @@ def build_hash(target: Board, config: AcceleratorConfig) -> int:
     folder = Path(__file__).parent.parent / "hw"
     digest = zlib.crc32(
         repr(
-            (config, target.name, SYNTHESIS_OPTIONS, MEMORY_PREPARATION, _tool_versions())
+            (
+                config,
+                target.name,
+                SYNTHESIS_OPTIONS,
+                KEPT_INSTANCES,
+                MEMORY_PREPARATION,
+                _tool_versions(),
+            )
         ).encode()
     )
     for source in sorted(folder.rglob("*.py")):

@@ -21,7 +21,7 @@ def data_register(m: Module, port: Any, *, name: str = "register") -> Any:
 
 
 def delayed(
-    m: Module, value: Any, cycles: int = 1, *, name: str, init: int = 0, reset: bool = True
+    m: Module, value: Any, cycles: int = 1, *, name: str, init: int = 0, reset_less: bool = False
 ) -> Any:
     """``value`` as it was ``cycles`` cycles ago.
 
@@ -31,25 +31,25 @@ def delayed(
         cycles: Number of registers.
         name: Of the registers, with their number.
         init: What the registers hold at the start, and after a reset.
-        reset: False for data: the registers keep what they hold.
+        reset_less: For data: a reset leaves what the registers hold.
     """
     for age in range(1, cycles + 1):
-        value = _register(m, value, f"{name}_{age}", init, reset)
+        value = _register(m, value, f"{name}_{age}", init, reset_less)
     return value
 
 
-def hops(m: Module, value: Any, count: int, *, name: str, reset: bool = True) -> list[Any]:
+def hops(m: Module, value: Any, count: int, *, name: str, reset_less: bool = False) -> list[Any]:
     """``value`` for each of ``count`` neighbours, each a cycle after the one before.
 
     Arguments as for :func:`delayed`.
     """
     copies = [value]
     for index in range(1, count):
-        copies.append(_register(m, copies[-1], f"{name}_hop_{index}", 0, reset))
+        copies.append(_register(m, copies[-1], f"{name}_hop_{index}", 0, reset_less))
     return copies
 
 
-def _register(m: Module, value: Any, name: str, init: int, reset: bool) -> Signal:
-    register = Signal(value.shape(), name=name, init=init or None, reset_less=not reset)
+def _register(m: Module, value: Any, name: str, init: int, reset_less: bool) -> Signal:
+    register = Signal(value.shape(), name=name, init=init or None, reset_less=reset_less)
     m.d.sync += register.eq(value)
     return register

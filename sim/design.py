@@ -39,8 +39,8 @@ write_verilog -norename
 
 
 def source_digest(config: AcceleratorConfig) -> str:
-    """Hash of the gateware sources, the sizes and the version of Amaranth."""
-    digest = hashlib.sha256(repr((version("amaranth"), config)).encode())
+    """Hash of the gateware sources, the sizes, the version of Amaranth and the script."""
+    digest = hashlib.sha256(repr((version("amaranth"), config, TO_VERILOG)).encode())
     folder = Path(next(iter(hw.__path__)))
     for path in sorted(folder.rglob("*.py")):
         digest.update(str(path.relative_to(folder)).encode())

@@ -70,10 +70,10 @@ class ProcessingArray(wiring.Component):
         m = Module()
         config = self._config
         weights = [
-            hops(m, self.weights[row], config.columns, name=f"weights_{row}", reset=False)
+            hops(m, self.weights[row], config.columns, name=f"weights_{row}", reset_less=True)
             for row in range(config.rows)
         ]
-        weights.append(hops(m, self.mask, config.columns, name="mask", reset=False))
+        weights.append(hops(m, self.mask, config.columns, name="mask", reset_less=True))
         last = hops(m, self.last, config.columns, name="last")
 
         for column, elements in enumerate(self._elements):

@@ -104,8 +104,8 @@ class ColumnBuffers(wiring.Component):
         m = Module()
         write_address, write_data, write_halves = self._staged_write(m)
         starts = hops(m, self.start, self._columns, name="start")
-        lows = hops(m, self.low, self._columns, name="low", reset=False)
-        highs = hops(m, self.high, self._columns, name="high", reset=False)
+        lows = hops(m, self.low, self._columns, name="low", reset_less=True)
+        highs = hops(m, self.high, self._columns, name="high", reset_less=True)
         # The half selects between the outputs, at the end of the latency.
         half = delayed(m, self.half, self.latency - 1, name="half")
         halves = hops(m, half, self._columns, name="half")

@@ -181,7 +181,7 @@ class ComputeEngine(wiring.Component):
             windows.address.eq(step.window),
             windows.plane.eq(step.plane),
             windows.mask_address.eq(
-                delayed(m, step.window, mask_delay, name="window", reset=False)
+                delayed(m, step.window, mask_delay, name="window", reset_less=True)
             ),
             pixels.start.eq(delayed(m, step.start, counter_delay, name="start")),
             pixels.restart.eq(delayed(m, step.tile, counter_delay, name="tile")),
@@ -203,7 +203,9 @@ class ComputeEngine(wiring.Component):
         address_delay = self.operand_delay - RowTable.latency
         control_delay = self.operand_delay + array.count_latency
         m.d.comb += [
-            weights.address.eq(delayed(m, step.weight, address_delay, name="weight", reset=False)),
+            weights.address.eq(
+                delayed(m, step.weight, address_delay, name="weight", reset_less=True)
+            ),
             array.weights.eq(weights.entries),
             array.last.eq(delayed(m, step.last, control_delay, name="last", init=1)),
         ]
@@ -215,7 +217,9 @@ class ComputeEngine(wiring.Component):
         wiring.connect(m, wiring.flipped(self.coefficients), coefficients.write)
         # The address is held until the next pass: a pass is drained for several cycles.
         address_delay = self.count_delay + Drain.coefficient_delay - RowTable.latency
-        address = delayed(m, step.coefficient, address_delay - 1, name="coefficient", reset=False)
+        address = delayed(
+            m, step.coefficient, address_delay - 1, name="coefficient", reset_less=True
+        )
         with m.If(delayed(m, step.last, address_delay - 1, name="last")):
             m.d.sync += coefficients.address.eq(address)
         m.d.comb += [

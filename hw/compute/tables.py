@@ -107,7 +107,7 @@ class WindowTable(wiring.Component):
         m.submodules.offsets = offsets = RowTable(depth=entries, width=2 * width)
         m.submodules.masks = masks = RowTable(depth=entries, width=lanes)
         entry = data.View(window_entry(self._config), self.write.data)
-        plane = delayed(m, self.plane, 2, name="plane", reset=False)
+        plane = delayed(m, self.plane, 2, name="plane", reset_less=True)
         low = data_register(m, self.low, name="low")
         high = data_register(m, self.high, name="high")
 

@@ -91,7 +91,7 @@ class Affine(wiring.Component):
             results.position.eq(
                 Mux(
                     self.affine,
-                    delayed(m, self.i.payload.position, before, name="position", reset=False),
+                    delayed(m, self.i.payload.position, before, name="position", reset_less=True),
                     self.direct.payload.position,
                 )
             ),
@@ -99,7 +99,7 @@ class Affine(wiring.Component):
         return m
 
     def _scaled(self, m: Module, row: int, new_gain: Signal, new_offset: Signal) -> Signal:
-        operand = delayed(m, self.i.payload.values[row], name="operand", reset=False)
+        operand = delayed(m, self.i.payload.values[row], name="operand", reset_less=True)
         gain = Signal(signed(self.gain_width), reset_less=True)
         offset = Signal(signed(self.width), reset_less=True)
         product = Signal(signed(self.width), reset_less=True)

@@ -86,14 +86,14 @@ class Requantize(wiring.Component):
         with m.Elif(self.advance):
             m.d.sync += [remaining.eq(remaining - 1), first.eq(0)]
 
-        deltas = [delayed(m, entry.delta, name="delta", reset=False) for entry in self.group]
+        deltas = [delayed(m, entry.delta, name="delta", reset_less=True) for entry in self.group]
         first = delayed(m, first, 2, name="first")
         used = delayed(m, self.advance, 2, name="used")
         codes = data_register(m, self.o.payload.codes, name="codes")
         for row in range(self.rows):
             # This way round the comparison is a bare carry chain.
             passed = [
-                delayed(m, entry.threshold < values[row], name="passed", reset=False)
+                delayed(m, entry.threshold < values[row], name="passed", reset_less=True)
                 for entry in self.group
             ]
             change = Signal(self.planes, reset_less=True)
@@ -106,7 +106,7 @@ class Requantize(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(delayed(m, self.advance & last, self.LATENCY, name="valid")),
             self.o.payload.position.eq(
-                delayed(m, position, self.LATENCY, name="position", reset=False)
+                delayed(m, position, self.LATENCY, name="position", reset_less=True)
             ),
         ]
         return m

@@ -78,7 +78,7 @@ class Residual(wiring.Component):
         position = [self.i.payload.position]
         for _ in range(self.LATENCY):
             valid.append(delayed(m, valid[-1], name="valid"))
-            position.append(delayed(m, position[-1], name="position", reset=False))
+            position.append(delayed(m, position[-1], name="position", reset_less=True))
 
         accumulate = Signal()
         totals = data_register(m, self.o.payload.values, name="totals")
@@ -87,7 +87,7 @@ class Residual(wiring.Component):
             biased = self._biased(m, row)
             m.d.comb += self.biased.payload[row].eq(biased)
             shifted = self._shifted(m, row)
-            start = delayed(m, biased, 2, name="start", reset=False)
+            start = delayed(m, biased, 2, name="start", reset_less=True)
             total = totals[row]
             with m.If(valid[4]):
                 m.d.sync += total.eq(Mux(accumulate, total, start) + shifted)

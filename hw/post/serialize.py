@@ -146,7 +146,7 @@ class FixedPoint(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         valid = delayed(m, self.i.valid & self.enable, self.LATENCY - 1, name="valid")
-        last = delayed(m, self.i.payload.last, self.LATENCY - 1, name="last", reset=False)
+        last = delayed(m, self.i.payload.last, self.LATENCY - 1, name="last", reset_less=True)
         code = self._code(m)
         codes = data_register(m, self.o.payload.codes, name="codes").as_value()
         with m.If(~self.enable):
@@ -154,7 +154,9 @@ class FixedPoint(wiring.Component):
         with m.Elif(valid):
             m.d.sync += codes.eq(Cat(codes[self.planes :], code))
         m.d.sync += self.o.valid.eq(valid & last)
-        position = delayed(m, self.i.payload.position, self.LATENCY, name="position", reset=False)
+        position = delayed(
+            m, self.i.payload.position, self.LATENCY, name="position", reset_less=True
+        )
         m.d.comb += self.o.payload.position.eq(position)
         return m
 

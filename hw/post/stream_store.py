@@ -94,7 +94,7 @@ class StreamStore(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(delayed(m, self.i.valid, self.LATENCY, name="valid")),
             self.o.payload.position.eq(
-                delayed(m, self.i.payload.position, self.LATENCY, name="position", reset=False)
+                delayed(m, self.i.payload.position, self.LATENCY, name="position", reset_less=True)
             ),
             self.finished.eq(self.o.valid & self.o.payload.position.last),
         ]
@@ -120,8 +120,8 @@ class StreamStore(wiring.Component):
 
         limited = Signal(signed(self.stream_width), reset_less=True)
         rounding = Signal(reset_less=True)
-        excess = delayed(m, excess, name="excess", reset=False)
-        negative = delayed(m, negative, name="negative", reset=False)
+        excess = delayed(m, excess, name="excess", reset_less=True)
+        negative = delayed(m, negative, name="negative", reset_less=True)
         largest = fine[1:-1].all() & ~fine[-1]
         limit = Cat((~negative).replicate(self.stream_width - 1), negative)
         m.d.sync += [
