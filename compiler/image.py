@@ -6,7 +6,7 @@ import numpy as np
 
 from hw.config import AcceleratorConfig
 
-from .tables import Pass
+from .passes import Pass
 
 __all__ = ["MemoryImage", "coefficient_words", "pass_words", "weight_words", "window_words"]
 

@@ -20,8 +20,9 @@ from hw.config import AcceleratorConfig
 
 from .layout import PlaneLayout, StreamLayout, identity_order
 from .orders import channel_orders, plane_layouts
+from .passes import ConvolutionTables, convolution_tables
 from .program import ProgramError
-from .tables import ConvolutionTables, convolution_tables, parameter_words, threshold_words
+from .tables import parameter_words, threshold_words
 from .tiling import Geometry, Tile, choose_tiles, geometry, stream_tiles
 
 __all__ = ["LayerPlan", "Plan", "Table", "Unit", "plan_network"]

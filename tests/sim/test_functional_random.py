@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compiler.compile import compile_network
+from compiler.plan import plan_network
 from compiler.program import ProgramError
 from golden.export import model_bytes
 from golden.graph import ModelError
@@ -67,7 +68,21 @@ def test_random_models_are_exact_or_refused_with_a_reason() -> None:
         assert any(re.search(reason, text) for reason in REASONS), text
 
 
-@pytest.mark.parametrize("feature", ["concatenation", "stream layer", "signed codes", "pool"])
+def shares_passes(network: IntegerNetwork) -> bool:
+    """Whether a layer's plane pairs share passes on ``tiny``."""
+    try:
+        plans = plan_network(network, preset("tiny")).layers
+    except ProgramError:
+        return False
+    return any(
+        plan.tables is not None and len(plan.tables.passes) < plan.layer.coefficients[:, 0].size
+        for plan in plans
+    )
+
+
+@pytest.mark.parametrize(
+    "feature", ["concatenation", "stream layer", "signed codes", "pool", "shared passes"]
+)
 def test_the_random_models_reach(feature: str) -> None:
     """Guards the test above: without these features it would say little."""
     reached = {
@@ -79,6 +94,7 @@ def test_the_random_models_reach(feature: str) -> None:
             for layer in n.layers
         ),
         "pool": lambda n: any(layer.pool is not None for layer in n.layers),
+        "shared passes": shares_passes,
     }[feature]
     networks = []
     for seed in SEEDS:
