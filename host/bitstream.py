@@ -64,6 +64,9 @@ _SIZE_OPTIONS = {
     "LFE5U-85F": "--85k",
 }
 
+_ALGORITHMS = ("--placer", "static", "--router", "router2")
+"""What routes a large design at all: ``docs/decisions/0007-placer-and-router.md``."""
+
 CoreFactory = Callable[[AcceleratorConfig, int], wiring.Component]
 """Makes the component behind the pins from the configuration and the build hash."""
 
@@ -266,7 +269,7 @@ def _place_and_route(
         name = f"seed{seed}"
         with display.stage(f"place and route, seed {seed}") as stage:
             arguments = [_SIZE_OPTIONS[target.device], "--package", PACKAGE, "--speed", SPEED]
-            arguments += ["--seed", str(seed), "--freq", f"{config.clock_mhz:g}"]
+            arguments += ["--seed", str(seed), "--freq", f"{config.clock_mhz:g}", *_ALGORITHMS]
             arguments += ["--json", f"{TOP}.json", "--lpf", f"{TOP}.lpf", "--timing-allow-fail"]
             arguments += ["--textcfg", f"{name}.config", "--write", f"{name}.json"]
             arguments += ["--report", f"{name}.report.json"]

@@ -8,9 +8,54 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-__all__ = ["data_register", "delayed", "hops"]
+__all__ = ["Register", "data_register", "delayed", "hops", "row_copies"]
+
+
+ROWS_PER_COPY = 4
+
+
+class Register(wiring.Component):
+    """One register in a module of its own, so that synthesis does not merge equal ones.
+
+    Parameters
+    ----------
+    width
+        Bits.
+    init
+        What it holds at the start, and after a reset.
+    """
+
+    def __init__(self, width: int, *, init: int = 0) -> None:
+        self._init = init
+        super().__init__(
+            {
+                "i": In(unsigned(width)),  # next value
+                "o": Out(unsigned(width), init=init),  # the register
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.o.eq(self.i)
+        return m
+
+
+def row_copies(m: Module, value: Any, rows: int, *, name: str) -> list[Any]:
+    """``value`` one cycle later for each of ``rows`` rows: a register per ``ROWS_PER_COPY`` rows.
+
+    A control signal of all rows has hundreds of loads all over the chip; a copy has few, and lies
+    with them.
+    """
+    copies = []
+    for index in range(-(-rows // ROWS_PER_COPY)):
+        m.submodules[f"{name}_{index}"] = register = Register(len(Value.cast(value)))
+        m.d.comb += register.i.eq(value)
+        copies.append(register.o)
+    return [copies[row // ROWS_PER_COPY] for row in range(rows)]
 
 
 def data_register(m: Module, port: Any, *, name: str = "register") -> Any:

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..delay import data_register, delayed
+from ..delay import data_register, delayed, row_copies
 from .position import positioned_stream, signed_vector
 
 __all__ = ["Affine"]
@@ -73,15 +73,16 @@ class Affine(wiring.Component):
         # Stream values that are not used must not be seen by the next command.
         valid = self.i.valid & self.affine
         new_gain = valid & self.i.payload.position.tile_first
-        new_offset = delayed(m, new_gain, name="new_offset")
-        relu = Signal()
-        m.d.sync += relu.eq(self.relu | self.relu_direct & ~self.affine)
+        new_offset = row_copies(m, new_gain, self.rows, name="new_offset")
+        affine = row_copies(m, self.affine, self.rows, name="affine")
+        relu = self.relu | self.relu_direct & ~self.affine
+        relu = row_copies(m, relu, self.rows, name="relu")
         results = data_register(m, self.o.payload, name="results")
         for row in range(self.rows):
-            total = self._scaled(m, row, new_gain, new_offset)
+            total = self._scaled(m, row, new_gain, new_offset[row])
             value = Signal(signed(self.width))
-            m.d.comb += value.eq(Mux(self.affine, total, self.direct.payload.values[row]))
-            with m.If(relu & value[-1]):
+            m.d.comb += value.eq(Mux(affine[row], total, self.direct.payload.values[row]))
+            with m.If(relu[row] & value[-1]):
                 m.d.sync += results.values[row].eq(0)
             with m.Else():
                 m.d.sync += results.values[row].eq(value)

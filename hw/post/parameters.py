@@ -5,7 +5,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..delay import data_register
+from ..delay import data_register, row_copies
 from ..payloads import TableWriteSignature
 from .counters import LoopCounter
 
@@ -97,13 +97,14 @@ class ParameterChain(wiring.Component):
             write.addr.eq(self.write.address),
             write.data.eq(self.write.data),
         ]
-        words = WORDS_PER_ROW * self.rows
+        words, width = WORDS_PER_ROW * self.rows, 32 * WORDS_PER_ROW
         m.submodules.words = counter = LoopCounter(ceil_log2(words + 1))
         m.d.comb += counter.limit.eq(words)
 
         tiles = Signal(8)  # still to be fetched
         held = Signal()  # the chain belongs to a tile: it fills, is complete or in use
         reading, shifting, full, claimed = Signal(), Signal(), Signal(), Signal()
+        row_shifting = row_copies(m, reading, self.rows, name="shifting")
         begin = Signal()
         chain = data_register(m, self.next, name="chain").as_value()
         m.d.comb += [
@@ -126,10 +127,11 @@ class ParameterChain(wiring.Component):
         with m.If(reading):
             m.d.sync += [read.addr.eq(read.addr + 1), reading.eq(~counter.last)]
         with m.If(shifting):
-            m.d.sync += [
-                chain.eq(Cat(chain[32:], read.data)),
-                full.eq(~reading),
-            ]
+            m.d.sync += full.eq(~reading)
+        following = Cat(chain[32:], read.data)
+        for row, enable in enumerate(row_shifting):
+            with m.If(enable):
+                m.d.sync += chain.word_select(row, width).eq(following.word_select(row, width))
         with m.If(self.claim):
             m.d.sync += claimed.eq(1)
         with m.If(self.release):

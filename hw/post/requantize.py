@@ -7,7 +7,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..delay import data_register, delayed
+from ..delay import data_register, delayed, row_copies
 from .position import Position, positioned_stream, signed_vector
 from .serialize import code_stream
 
@@ -87,8 +87,9 @@ class Requantize(wiring.Component):
             m.d.sync += [remaining.eq(remaining - 1), first.eq(0)]
 
         deltas = [delayed(m, entry.delta, name="delta", reset_less=True) for entry in self.group]
-        first = delayed(m, first, 2, name="first")
-        used = delayed(m, self.advance, 2, name="used")
+        first = row_copies(m, delayed(m, first, name="first"), self.rows, name="first")
+        used = row_copies(m, delayed(m, self.advance, name="used"), self.rows, name="used")
+        unused = row_copies(m, ~self.enable, self.rows, name="unused")
         codes = data_register(m, self.o.payload.codes, name="codes")
         for row in range(self.rows):
             # This way round the comparison is a bare carry chain.
@@ -99,9 +100,9 @@ class Requantize(wiring.Component):
             change = Signal(self.planes, reset_less=True)
             m.d.sync += change.eq(reduce(xor, self._selected(deltas, passed)))
             code = codes[row]
-            with m.If(used):
-                m.d.sync += code.eq(Mux(first, self.initial, code) ^ change)
-            with m.If(~self.enable):
+            with m.If(used[row]):
+                m.d.sync += code.eq(Mux(first[row], self.initial, code) ^ change)
+            with m.If(unused[row]):
                 m.d.sync += code.eq(0)
         m.d.comb += [
             self.o.valid.eq(delayed(m, self.advance & last, self.LATENCY, name="valid")),

@@ -1,10 +1,10 @@
 """Bias and residual: the first sum behind the array."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, ValueLike, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..delay import data_register, delayed
+from ..delay import data_register, delayed, row_copies
 from ..isa import ResidualMode
 from .position import positioned_stream, signed_vector
 
@@ -33,7 +33,7 @@ class Residual(wiring.Component):
     Members
     -------
     i : In(positioned_stream(width, rows))
-        Accumulators.
+        Accumulators. The position is that of the next vector even before it comes.
     residuals : In(signed_vector(stream_width, rows))
         Residuals of the vector of the cycle before.
     bias : In(signed_vector(width, rows))
@@ -80,35 +80,45 @@ class Residual(wiring.Component):
             valid.append(delayed(m, valid[-1], name="valid"))
             position.append(delayed(m, position[-1], name="position", reset_less=True))
 
-        accumulate = Signal()
         totals = data_register(m, self.o.payload.values, name="totals")
-        m.d.sync += accumulate.eq(summing & ~position[3].window_first)
+
+        def copies(value: ValueLike, name: str) -> list[Signal]:
+            return row_copies(m, value, self.rows, name=name)
+
+        accumulate = copies(summing & ~position[3].window_first, "accumulate")
+        enable = copies(valid[3], "enable")
+        # Settings stand still from two cycles before the first vector of a command.
+        array = copies(self.array, "array")
+        unused = copies(self.mode == ResidualMode.NONE, "unused")
+        shift = copies(self.shift, "shift")
         for row in range(self.rows):
-            biased = self._biased(m, row)
+            biased = self._biased(m, row, array[row])
             m.d.comb += self.biased.payload[row].eq(biased)
-            shifted = self._shifted(m, row)
+            shifted = self._shifted(m, row, unused[row], shift[row])
             start = delayed(m, biased, 2, name="start", reset_less=True)
             total = totals[row]
-            with m.If(valid[4]):
-                m.d.sync += total.eq(Mux(accumulate, total, start) + shifted)
+            with m.If(enable[row]):
+                m.d.sync += total.eq(Mux(accumulate[row], total, start) + shifted)
         m.d.comb += self.biased.valid.eq(valid[2] & ~(summing & ~position[2].window_first))
         self._position(m, summing, valid, position)
         return m
 
-    def _biased(self, m: Module, row: int) -> Signal:
+    def _biased(self, m: Module, row: int, array: Signal) -> Signal:
         """Two stages: the operand or zero, plus bias."""
         accumulator = Signal(signed(self.width), reset_less=True)
         bias = Signal(signed(self.width), reset_less=True)
         biased = Signal(signed(self.width), reset_less=True)
         m.d.sync += [
-            accumulator.eq(Mux(self.array, self.i.payload.values[row], 0)),
+            accumulator.eq(Mux(array, self.i.payload.values[row], 0)),
             biased.eq(accumulator + bias),
         ]
-        with m.If(self.i.valid & self.i.payload.position.tile_first):
+        # Whether the first vector of a tile comes in this cycle or later does not matter: the
+        # vector before has used its bias by the time that a new one is here.
+        with m.If(self.i.payload.position.tile_first):
             m.d.sync += bias.eq(self.bias[row])
         return biased
 
-    def _shifted(self, m: Module, row: int) -> Signal:
+    def _shifted(self, m: Module, row: int, unused: Signal, shift: Signal) -> Signal:
         """Three stages, and the logic of the last shift."""
         residual = Signal(signed(self.stream_width), reset_less=True)
         middle = Signal(signed(self.stream_width + 11))
@@ -116,13 +126,13 @@ class Residual(wiring.Component):
         coarse = Signal(signed(self.stream_width + 15), reset_less=True)
         shifted = Signal(signed(self.width))
         m.d.sync += [
-            residual.eq(Mux(self.mode == ResidualMode.NONE, 0, self.residuals[row])),
-            fine.eq(residual << self.shift[:2]),
-            coarse.eq(Mux(self.shift[2], middle << 4, middle)),
+            residual.eq(Mux(unused, 0, self.residuals[row])),
+            fine.eq(residual << shift[:2]),
+            coarse.eq(Mux(shift[2], middle << 4, middle)),
         ]
         m.d.comb += [
-            middle.eq(Mux(self.shift[3], fine << 8, fine)),
-            shifted.eq(Mux(self.shift[4], coarse << 16, coarse)),
+            middle.eq(Mux(shift[3], fine << 8, fine)),
+            shifted.eq(Mux(shift[4], coarse << 16, coarse)),
         ]
         return shifted
 

@@ -1,11 +1,11 @@
 """Stream value: a vector, rounded and saturated, and its place in the stream memory."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..delay import data_register, delayed
+from ..delay import data_register, delayed, row_copies
 from .counters import StridedAddress
 from .position import positioned_stream
 from .stream_memory import StreamWriteSignature
@@ -86,11 +86,14 @@ class StreamStore(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         # Bit k: bit `stream_width - 1 + k` of v must equal the sign for v to fit.
-        checked = Signal(self.width - self.stream_width, reset_less=True)
-        m.d.sync += [checked[k].eq(k >= self.shift) for k in range(len(checked))]
+        checked = Cat(k >= self.shift for k in range(self.width - self.stream_width))
+        checked = row_copies(m, checked, self.rows, name="checked")
+        shift = row_copies(m, self.shift, self.rows, name="shift")
+        relu = row_copies(m, self.relu, self.rows, name="relu")
         values = data_register(m, self.o.payload.values, name="values")
         for row in range(self.rows):
-            self._row(m, row, checked, values)
+            limited, rounding = self._limited(m, row, relu[row], shift[row], checked[row])
+            m.d.sync += values[row].eq(limited + rounding)
         m.d.comb += [
             self.o.valid.eq(delayed(m, self.i.valid, self.LATENCY, name="valid")),
             self.o.payload.position.eq(
@@ -101,7 +104,10 @@ class StreamStore(wiring.Component):
         self._store(m)
         return m
 
-    def _row(self, m: Module, row: int, checked: Signal, values: data.View) -> None:
+    def _limited(
+        self, m: Module, row: int, relu: Signal, shift: Signal, checked: Signal
+    ) -> tuple[Signal, Signal]:
+        """Three stages: the shifted and saturated value, and its rounding bit."""
         value = self.i.payload.values[row]
         sign = value[-1]
         width = self.stream_width + 1  # with the rounding bit
@@ -109,14 +115,14 @@ class StreamStore(wiring.Component):
         fine = Signal(signed(width), reset_less=True)
         excess, negative = Signal(reset_less=True), Signal(reset_less=True)
         upper = Cat(value[self.stream_width - 1 : -1])
-        with m.If(self.relu & sign):
+        with m.If(relu & sign):
             m.d.sync += [coarse.eq(0), excess.eq(0)]
         with m.Else():
             m.d.sync += [
-                coarse.eq(Cat(0, value).as_signed() >> Cat(0, 0, 0, self.shift[3:])),
+                coarse.eq(Cat(0, value).as_signed() >> Cat(0, 0, 0, shift[3:])),
                 excess.eq(((upper ^ sign.replicate(len(upper))) & checked).any()),
             ]
-        m.d.sync += [negative.eq(sign), fine.eq(coarse >> self.shift[:3])]
+        m.d.sync += [negative.eq(sign), fine.eq(coarse >> shift[:3])]
 
         limited = Signal(signed(self.stream_width), reset_less=True)
         rounding = Signal(reset_less=True)
@@ -127,8 +133,8 @@ class StreamStore(wiring.Component):
         m.d.sync += [
             limited.eq(Mux(excess, limit, fine[1:])),
             rounding.eq(fine[0] & ~excess & ~largest),
-            values[row].eq(limited + rounding),
         ]
+        return limited, rounding
 
     def _store(self, m: Module) -> None:
         m.submodules.address = address = StridedAddress(width=ceil_log2(self.depth), loops=3)
