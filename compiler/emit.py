@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from golden.integer_network import ConvolutionLayer, IntegerNetwork
 from hw import isa
 from hw.config import AcceleratorConfig
@@ -21,6 +23,11 @@ READY_SIGNALS = 24
 """Most READY tokens per layer."""
 READY_OUTSTANDING = 40
 """Most READY tokens that FILL leaves waiting; one more layer's must still fit a semaphore."""
+
+IMAGE_PARTS = 4
+"""Most loads of the image."""
+IMAGE_PART_ROWS = 8
+"""Fewest rows of one."""
 
 
 class Emitter:
@@ -55,7 +62,8 @@ class Emitter:
         for unit, bases in zip(self.plan.units, placed, strict=True):
             for table in Table:
                 key = (unit.plan.tag, table)
-                if table not in self.plan.resident or (table not in PER_TILE and key in done):
+                resident = self.plan.is_resident(unit, table)
+                if not resident or (table not in PER_TILE and key in done):
                     continue
                 done.add(key)
                 self._load(self.prologue, table, unit, bases)
@@ -79,44 +87,51 @@ class Emitter:
     def emit_image(
         self, image_address: int, result_address: int, placed: list[dict[Table, int]]
     ) -> None:
-        shape = self.network.image
-        load = self.program.append(
-            isa.Opcode.DMA,
-            0,
-            {
-                "store": 0,
-                "target": isa.DmaTarget.ACTIVATIONS.value,
-                "address": self.addresses.image,
-                "external": image_address,
-                "count": shape.height * shape.width * item_words(self.config),
-            },
-        )
-        self.tokens[shape.name] = [(shape.height, self.ready.signal(load))]
-        streaming = any(table not in self.plan.resident for table in Table)
+        self._load_image(image_address)
+        streamed = 0
         for index, (unit, bases) in enumerate(zip(self.plan.units, placed, strict=True)):
             final = index + 1 == len(self.plan.units)
-            if streaming:
-                self._load_unit(index, unit, bases)
+            streams = self.plan.streams(unit)
+            if streams:
+                self._load_unit(streamed, unit, bases)
+                streamed += 1
             last_of_layer = final or self.plan.units[index + 1].plan is not unit.plan
             post = self._emit_unit(unit, bases, last_of_layer)
-            if streaming or final:
+            if streams or final:
                 self.released.signal(post)
         self._store_result(result_address)
 
+    def _load_image(self, image_address: int) -> None:
+        """In parts, so that the first layer begins with the first rows."""
+        shape = self.network.image
+        events = self.tokens[shape.name] = []
+        row_words = shape.width * item_words(self.config)
+        parts = max(1, min(IMAGE_PARTS, shape.height // IMAGE_PART_ROWS))
+        edges = [shape.height * part // parts for part in range(parts + 1)]
+        for first, end in pairwise(edges):
+            load = self.program.append(
+                isa.Opcode.DMA,
+                0,
+                {
+                    "store": 0,
+                    "target": isa.DmaTarget.ACTIVATIONS.value,
+                    "address": self.addresses.image + first * row_words,
+                    "external": image_address + first * shape.width,
+                    "count": (end - first) * row_words,
+                },
+            )
+            events.append((end, self.ready.signal(load)))
+
     def _load_unit(self, index: int, unit: Unit, bases: dict[Table, int]) -> None:
-        """Load the streamed tables into the half that the unit before the last one used."""
+        """Load the streamed tables where the streamed unit before the last one had its own."""
         wait = self.released.require(index - 1, self.program, unit.plan.tag)
-        instruction: dict[str, int] | None = None
+        instruction: dict[str, int] = {}
         for table in Table:
-            if table in self.plan.resident:
+            if self.plan.is_resident(unit, table):
                 continue
             load = self._load(self.program, table, unit, bases)
             if load is not None:
                 load["wait"], wait, instruction = wait, 0, load
-        if instruction is None:
-            instruction = self.program.append(
-                isa.Opcode.SYNC, unit.plan.tag, {"engine": isa.Engine.DMA.value, "wait": wait}
-            )
         if unit.plan.tables is not None:
             self.loaded_compute.signal(instruction)
         self.loaded_post.signal(instruction)

@@ -73,22 +73,25 @@ def load_fields(
 def place_tables(plan: Plan) -> list[dict[Table, int]]:
     """On-chip base of every table of every unit.
 
-    Resident tables lie one behind the other; streamed ones use the two halves of their memory in
-    turn.
+    Resident tables lie one behind the other; behind them are two places that the units with
+    streamed tables use in turn.
     """
     placed: list[dict[Table, int]] = []
     running = dict.fromkeys(Table, 0)
+    free = {table: plan.capacity[table] - 2 * plan.half(table) for table in Table}
     resident_layer: dict[tuple[int, Table], int] = {}
-    for index, unit in enumerate(plan.units):
+    streamed = 0
+    for unit in plan.units:
         bases: dict[Table, int] = {}
         for table in Table:
             key = (unit.plan.tag, table)
-            if table not in plan.resident:
-                bases[table] = (index % 2) * (plan.capacity[table] // 2)
+            if not plan.is_resident(unit, table):
+                bases[table] = free[table] + (streamed % 2) * plan.half(table)
             elif table not in PER_TILE and key in resident_layer:
                 bases[table] = resident_layer[key]
             else:
                 bases[table] = resident_layer[key] = running[table]
                 running[table] += entries_of(table, unit)
+        streamed += plan.streams(unit)
         placed.append(bases)
     return placed

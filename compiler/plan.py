@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,9 +108,22 @@ class Plan:
 
     layers: tuple[LayerPlan, ...]
     units: tuple[Unit, ...]
-    resident: frozenset[Table]
-    """Tables that hold all layers at once and are loaded only once."""
+    resident: frozenset[tuple[int, Table]]
+    """Tables, by layer tag, that have a place of their own and are loaded only once."""
     capacity: dict[Table, int]
+
+    def is_resident(self, unit: Unit, table: Table) -> bool:
+        return (unit.plan.tag, table) in self.resident
+
+    def streams(self, unit: Unit) -> bool:
+        """Whether a table of the unit is loaded for every image."""
+        return any(
+            unit.plan.need(table) > 0 and not self.is_resident(unit, table) for table in Table
+        )
+
+    def half(self, table: Table) -> int:
+        """Entries of each of the two places that streamed units use in turn."""
+        return _half(self.layers, table, self.resident, self.capacity[table])
 
 
 def _capacities(config: AcceleratorConfig) -> dict[Table, int]:
@@ -146,13 +160,60 @@ def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
             streams[layer.stream.tensor] = _present(plan.stream_output)
         plans.append(plan)
     capacity = _capacities(config)
-    resident = frozenset(
-        table for table in Table if sum(p.total(table) for p in plans) <= capacity[table]
-    )
-    if Table.WINDOWS not in resident:
-        resident -= {Table.PASSES}  # pass entries hold window addresses, which then move
-    units = [unit for plan in plans for unit in _units(plan, resident, capacity)]
+    resident = _resident(plans, capacity, config)
+    units = [unit for plan in plans for unit in _units(plan, plans, resident, capacity)]
     return Plan(tuple(plans), tuple(units), resident, capacity)
+
+
+def _resident(
+    plans: list[LayerPlan], capacity: dict[Table, int], config: AcceleratorConfig
+) -> frozenset[tuple[int, Table]]:
+    """Tables of all layers where they fit together; of the weights else those of some layers."""
+    whole = {t for t in Table if sum(plan.total(t) for plan in plans) <= capacity[t]}
+    if Table.WINDOWS not in whole:
+        whole -= {Table.PASSES}  # pass entries hold window addresses, which then move
+    resident = {(plan.tag, table) for plan in plans for table in whole}
+    if Table.WEIGHTS not in whole:
+        pinned = _pinned(plans, capacity[Table.WEIGHTS], config)
+        resident |= {(tag, Table.WEIGHTS) for tag in pinned}
+    return frozenset(resident)
+
+
+def _pinned(plans: list[LayerPlan], capacity: int, config: AcceleratorConfig) -> set[int]:
+    """Layers whose weights stay: those that compute least for what they load come first.
+
+    What remains must hold two of every other layer, or as much of it as the whole memory would: a
+    layer that is cut into more units has to be filled again for each.
+    """
+    layers = [plan for plan in plans if plan.tables is not None]
+
+    def work(plan: LayerPlan) -> float:
+        """Cycles of computing per weight word."""
+        assert plan.tables is not None
+        pixels = sum(tile.height * tile.width for tile in plan.tiles)
+        strips = -(-pixels // config.array.columns)
+        return strips * plan.tables.strip_cycles(config) / plan.need(Table.WEIGHTS)
+
+    pinned: set[int] = set()
+    used = 0
+    for plan in sorted(layers, key=work):
+        words = plan.total(Table.WEIGHTS)
+        others = [p.total(Table.WEIGHTS) for p in layers if p.tag not in pinned | {plan.tag}]
+        largest = min(max(others, default=0), capacity // 2)
+        if used + words + 2 * largest <= capacity:
+            pinned.add(plan.tag)
+            used += words
+    return pinned
+
+
+def _half(
+    plans: Iterable[LayerPlan],
+    table: Table,
+    resident: frozenset[tuple[int, Table]],
+    capacity: int,
+) -> int:
+    used = sum(plan.total(table) for plan in plans if (plan.tag, table) in resident)
+    return (capacity - used) // 2
 
 
 def _present(layout: StreamLayout | None) -> StreamLayout:
@@ -259,14 +320,19 @@ def _too_large(name: str, window: tuple[int, int]) -> ProgramError:
     )
 
 
-def _units(plan: LayerPlan, resident: frozenset[Table], capacity: dict[Table, int]) -> list[Unit]:
+def _units(
+    plan: LayerPlan,
+    plans: list[LayerPlan],
+    resident: frozenset[tuple[int, Table]],
+    capacity: dict[Table, int],
+) -> list[Unit]:
     """Split the channel tiles so that each unit's streamed tables fit half of their memory."""
     group = min(plan.channel_tiles, 255)
     for table in Table:
         need = plan.need(table)
-        if table in resident or need == 0:
+        if (plan.tag, table) in resident or need == 0:
             continue
-        half = capacity[table] // 2
+        half = _half(plans, table, resident, capacity[table])
         if need > half:
             unit = "channel tile" if table in PER_TILE else "layer"
             raise ProgramError(
