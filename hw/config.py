@@ -203,7 +203,7 @@ _TINY = AcceleratorConfig(
     clock_mhz=50.0,
 )
 
-_ULX3S_85F = AcceleratorConfig(name="ulx3s-85f", clock_mhz=60.0)
+_ULX3S_85F = AcceleratorConfig(name="ulx3s-85f", clock_mhz=40.0)
 
 _ULX3S_12F = AcceleratorConfig(
     name="ulx3s-12f",

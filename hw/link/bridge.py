@@ -28,7 +28,7 @@ class LinkBridge(wiring.Component):
     so a slow line never stalls the responses of the accelerator. Rejected frames have precedence
     over the next good one, and are answered by a NACK.
 
-    A frame costs three cycles, plus one per host request (three per read) and what the host port
+    A frame costs four cycles, plus one per host request (three per read) and what the host port
     and the transmitter stall. If the accelerator never accepts a request, the bridge waits for
     ever; the host sees a time-out.
 
@@ -53,7 +53,8 @@ class LinkBridge(wiring.Component):
         self._identity = identity
         super().__init__()
         self._header = Signal(FrameHeader)
-        self._address = Signal(ADDRESS_WIDTH)
+        # As in the request; beyond `ADDRESS_WIDTH` bits only until it is checked.
+        self._address = Signal(32)
         self._reason = Signal(8, init=NackReason.NONE)
         # Words of the request still to be taken, and of the answer still to be given.
         self._request_left = Signal(range(PAYLOAD_WORDS_MAXIMUM + 1))
@@ -74,7 +75,9 @@ class LinkBridge(wiring.Component):
             with m.State("CHECK"):
                 self._check_header(m)
             with m.State("ADDRESS"):
-                self._take_address(m, is_repetition)
+                self._take_address(m)
+            with m.State("RANGE"):
+                self._check_address(m, is_repetition)
             with m.State("WRITE"):
                 self._write(m)
             with m.State("DISCARD"):
@@ -153,26 +156,28 @@ class LinkBridge(wiring.Component):
         with m.Else():
             m.next = "ADDRESS"
 
-    def _take_address(self, m: Module, is_repetition: Value) -> None:
-        first = self.frames.payload.data
-        last = first + self._header.count - 1
+    def _take_address(self, m: Module) -> None:
         with m.If(self.frames.valid):
             self._take_word(m)
-            m.d.sync += self._address.eq(first)
-            with m.If(last[ADDRESS_WIDTH:].any()):
-                self._refuse(m, NackReason.BAD_ADDRESS)
-            with m.Elif(self._is_kind(FrameType.READ, FrameType.READ_REGISTER)):
-                m.next = "ANSWER"
-            with m.Elif(self._is_kind(FrameType.WRITE_REGISTER) & is_repetition):
-                m.next = "DISCARD"
-            with m.Else():
-                m.next = "WRITE"
+            m.d.sync += self._address.eq(self.frames.payload.data)
+            m.next = "RANGE"
+
+    def _check_address(self, m: Module, is_repetition: Value) -> None:
+        last = self._address + self._header.count - 1
+        with m.If(last[ADDRESS_WIDTH:].any()):
+            self._refuse(m, NackReason.BAD_ADDRESS)
+        with m.Elif(self._is_kind(FrameType.READ, FrameType.READ_REGISTER)):
+            m.next = "ANSWER"
+        with m.Elif(self._is_kind(FrameType.WRITE_REGISTER) & is_repetition):
+            m.next = "DISCARD"
+        with m.Else():
+            m.next = "WRITE"
 
     def _request(self, m: Module, memory: HostOperation, register: HostOperation) -> None:
         is_register = self._is_kind(FrameType.WRITE_REGISTER, FrameType.READ_REGISTER)
         m.d.comb += [
             self.host_requests.payload.operation.eq(Mux(is_register, register, memory)),
-            self.host_requests.payload.address.eq(self._address),
+            self.host_requests.payload.address.eq(self._address[:ADDRESS_WIDTH]),
             self.host_requests.payload.data.eq(self.frames.payload.data),
         ]
         with m.If(self.host_requests.valid & self.host_requests.ready):

@@ -5,6 +5,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
 
+from hw.delay import data_register
 from hw.link.cobs import DecodedSymbol, FrameByte
 from hw.link.protocol import (
     FRAME_BYTES_MAXIMUM,
@@ -56,7 +57,7 @@ class FrameReceiver(wiring.Component):
 
     A frame is good if it has between ``FRAME_BYTES_MINIMUM`` and ``FRAME_BYTES_MAXIMUM`` bytes in
     whole words, all of its bytes arrived, and its CRC matches. Its first word is offered two
-    cycles after the end symbol was taken, then one word every two cycles.
+    cycles after the end symbol was taken, then one word every three cycles.
 
     Symbols are always taken, one per cycle: the receiver never stalls the line. It holds
     ``RECEIVE_SLOTS`` frames; one slot is free again when the last word of its frame is taken. A
@@ -161,18 +162,17 @@ class FrameReceiver(wiring.Component):
         """Offer the words of the oldest frame, then free its slot."""
         # Word zero is the header, so the words that follow number index up to the length.
         index = Signal(range(SLOT_WORDS))
+        reading = Signal()  # the word of a new address is on its way through the memory
+        data = data_register(m, self.frames.payload.data, name="data")
+        remaining = data_register(m, self.frames.payload.remaining, name="remaining")
 
-        m.d.comb += [
-            read.addr.eq(Cat(index, read_slot[:-1])),
-            self.frames.payload.data.eq(read.data),
-            self.frames.payload.remaining.eq(length - index),
-        ]
+        m.d.comb += read.addr.eq(Cat(index, read_slot[:-1]))
+        m.d.sync += [data.eq(read.data), remaining.eq(length - index), reading.eq(0)]
         with m.If(self.frames.valid & self.frames.ready):
-            # The next word is in read.data one cycle after its address.
-            m.d.sync += [self.frames.valid.eq(0), index.eq(index + 1)]
-            with m.If(self.frames.payload.remaining == 0):
+            m.d.sync += [self.frames.valid.eq(0), reading.eq(1), index.eq(index + 1)]
+            with m.If(remaining == 0):
                 m.d.sync += [index.eq(0), read_slot.eq(read_slot + 1)]
-        with m.Elif(read_slot != write_slot):
+        with m.Elif(~reading & (read_slot != write_slot)):
             m.d.sync += self.frames.valid.eq(1)
 
 
