@@ -20,8 +20,9 @@ from .emit import Emitter
 from .image import MemoryImage
 from .loads import place_tables
 from .placement import item_words
-from .plan import LayerPlan, Plan, plan_network
+from .plan import plan_network
 from .program import LayerInfo, Program, ProgramError, TensorInfo
+from .units import LayerPlan, Plan
 
 __all__ = ["compile_model", "compile_network", "image_words"]
 

@@ -13,9 +13,9 @@ from .image import MemoryImage
 from .layout import PlaneLayout
 from .loads import entries_of, load_fields, packed
 from .placement import allocate, item_words
-from .plan import PER_TILE, LayerPlan, Plan, Table, Unit
 from .tiling import StreamTile, Tile
 from .tokens import InstructionList, TokenCounter
+from .units import PER_TILE, LayerPlan, Plan, Table, Unit
 
 __all__ = ["Emitter"]
 

@@ -14,8 +14,8 @@ from hw.config import AcceleratorConfig
 
 from .layout import StreamLayout
 from .placement import Addresses, item_words
-from .plan import LayerPlan, Table, Unit
 from .tiling import StreamTile, Tile
+from .units import LayerPlan, Table, Unit
 
 __all__ = ["config_fields", "post_fields", "post_pieces"]
 

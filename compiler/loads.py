@@ -8,8 +8,8 @@ from hw import isa
 from hw.config import AcceleratorConfig
 
 from .image import coefficient_words, pass_words, weight_words, window_words
-from .plan import PER_TILE, Plan, Table, Unit
 from .program import ProgramError
+from .units import PER_TILE, Plan, Table, Unit
 
 __all__ = ["entries_of", "load_fields", "packed", "place_tables"]
 

@@ -8,7 +8,7 @@ from golden.integer_network import ConvolutionLayer, IntegerNetwork, RawOutput
 from hw.config import AcceleratorConfig
 
 from .layout import RegionAllocator
-from .plan import LayerPlan, Plan
+from .units import LayerPlan, Plan
 
 __all__ = ["Addresses", "allocate", "item_words"]
 

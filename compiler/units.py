@@ -1,0 +1,214 @@
+"""Units of work: what is loaded and computed at once, and which tables stay on chip."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.integer_network import Layer
+from hw.config import AcceleratorConfig
+
+from .layout import PlaneLayout, StreamLayout
+from .passes import ConvolutionTables
+from .program import ProgramError
+from .tiling import Geometry, Tile
+
+__all__ = ["PER_TILE", "LayerPlan", "Plan", "Table", "Unit", "divide"]
+
+
+class Table(enum.Enum):
+    """On-chip tables that the DMA engine loads."""
+
+    WEIGHTS = "weights"
+    COEFFICIENTS = "coefficients"
+    PARAMETERS = "parameters"
+    WINDOWS = "windows"
+    PASSES = "passes"
+    THRESHOLDS = "thresholds"
+
+
+PER_TILE = (Table.WEIGHTS, Table.COEFFICIENTS, Table.PARAMETERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPlan:
+    """One layer with everything that the emission needs, but no addresses yet."""
+
+    tag: int
+    layer: Layer
+    order: tuple[int, ...]
+    source: PlaneLayout | StreamLayout | None
+    """None: the image."""
+    residual_source: StreamLayout | None
+    plane_output: PlaneLayout | None
+    stream_output: StreamLayout | None
+    shape: Geometry | None
+    """None for a stream layer."""
+    tiles: tuple[Tile, ...]
+    tables: ConvolutionTables | None
+    parameters: np.ndarray
+    thresholds: np.ndarray | None
+
+    @property
+    def channel_tiles(self) -> int:
+        return len(self.parameters)
+
+    @property
+    def tile_width(self) -> int:
+        """Output columns of the widest tile: all tiles of a layer share its row length."""
+        return max(tile.width for tile in self.tiles)
+
+    def need(self, table: Table) -> int:
+        """Entries of a table: per channel tile for ``PER_TILE`` tables, else for the layer."""
+        if table is Table.PARAMETERS:
+            return self.parameters.shape[1]
+        if table is Table.THRESHOLDS:
+            return 0 if self.thresholds is None else len(self.thresholds)
+        if self.tables is None:
+            return 0
+        return {
+            Table.WEIGHTS: self.tables.weights.shape[1],
+            Table.COEFFICIENTS: len(self.tables.passes),
+            Table.WINDOWS: len(self.tables.masks),
+            Table.PASSES: len(self.tables.passes),
+        }[table]
+
+    def total(self, table: Table) -> int:
+        return self.need(table) * (self.channel_tiles if table in PER_TILE else 1)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Channel tiles [first, first + count) of a layer: what is loaded and computed at once."""
+
+    plan: LayerPlan
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole network."""
+
+    layers: tuple[LayerPlan, ...]
+    units: tuple[Unit, ...]
+    resident: frozenset[tuple[int, Table]]
+    """Tables, by layer tag, that have a place of their own and are loaded only once."""
+    capacity: dict[Table, int]
+
+    def is_resident(self, unit: Unit, table: Table) -> bool:
+        return (unit.plan.tag, table) in self.resident
+
+    def streams(self, unit: Unit) -> bool:
+        """Whether a table of the unit is loaded for every image."""
+        return any(
+            unit.plan.need(table) > 0 and not self.is_resident(unit, table) for table in Table
+        )
+
+    def half(self, table: Table) -> int:
+        """Entries of each of the two places that streamed units use in turn."""
+        return _half(self.layers, table, self.resident, self.capacity[table])
+
+
+def divide(plans: list[LayerPlan], config: AcceleratorConfig) -> Plan:
+    """Choose what stays on chip, and cut the layers into units.
+
+    Raises :class:`ProgramError`, with the numbers, for a table that does not fit.
+    """
+    capacity = _capacities(config)
+    resident = _resident(plans, capacity, config)
+    units = [unit for plan in plans for unit in _units(plan, plans, resident, capacity)]
+    return Plan(tuple(plans), tuple(units), resident, capacity)
+
+
+def _capacities(config: AcceleratorConfig) -> dict[Table, int]:
+    memory = config.memory
+    return {
+        Table.WEIGHTS: memory.weight_words,
+        Table.COEFFICIENTS: memory.coefficient_words,
+        Table.PARAMETERS: memory.parameter_words,
+        Table.WINDOWS: memory.window_entries,
+        Table.PASSES: memory.pass_entries,
+        Table.THRESHOLDS: memory.threshold_groups,
+    }
+
+
+def _resident(
+    plans: list[LayerPlan], capacity: dict[Table, int], config: AcceleratorConfig
+) -> frozenset[tuple[int, Table]]:
+    """Tables of all layers where they fit together; of the weights else those of some layers."""
+    whole = {t for t in Table if sum(plan.total(t) for plan in plans) <= capacity[t]}
+    if Table.WINDOWS not in whole:
+        whole -= {Table.PASSES}  # pass entries hold window addresses, which then move
+    resident = {(plan.tag, table) for plan in plans for table in whole}
+    if Table.WEIGHTS not in whole:
+        pinned = _pinned(plans, capacity[Table.WEIGHTS], config)
+        resident |= {(tag, Table.WEIGHTS) for tag in pinned}
+    return frozenset(resident)
+
+
+def _pinned(plans: list[LayerPlan], capacity: int, config: AcceleratorConfig) -> set[int]:
+    """Layers whose weights stay: those that compute least for what they load come first.
+
+    What remains must hold two of every other layer, or as much of it as the whole memory would: a
+    layer that is cut into more units has to be filled again for each.
+    """
+    layers = [plan for plan in plans if plan.tables is not None]
+
+    def work(plan: LayerPlan) -> float:
+        """Cycles of computing per weight word."""
+        assert plan.tables is not None
+        pixels = sum(tile.height * tile.width for tile in plan.tiles)
+        strips = -(-pixels // config.array.columns)
+        return strips * plan.tables.strip_cycles(config) / plan.need(Table.WEIGHTS)
+
+    pinned: set[int] = set()
+    used = 0
+    for plan in sorted(layers, key=work):
+        words = plan.total(Table.WEIGHTS)
+        others = [p.total(Table.WEIGHTS) for p in layers if p.tag not in pinned | {plan.tag}]
+        largest = min(max(others, default=0), capacity // 2)
+        if used + words + 2 * largest <= capacity:
+            pinned.add(plan.tag)
+            used += words
+    return pinned
+
+
+def _half(
+    plans: Iterable[LayerPlan],
+    table: Table,
+    resident: frozenset[tuple[int, Table]],
+    capacity: int,
+) -> int:
+    used = sum(plan.total(table) for plan in plans if (plan.tag, table) in resident)
+    return (capacity - used) // 2
+
+
+def _units(
+    plan: LayerPlan,
+    plans: list[LayerPlan],
+    resident: frozenset[tuple[int, Table]],
+    capacity: dict[Table, int],
+) -> list[Unit]:
+    """Split the channel tiles so that each unit's streamed tables fit half of their memory."""
+    group = min(plan.channel_tiles, 255)
+    for table in Table:
+        need = plan.need(table)
+        if (plan.tag, table) in resident or need == 0:
+            continue
+        half = _half(plans, table, resident, capacity[table])
+        if need > half:
+            unit = "channel tile" if table in PER_TILE else "layer"
+            raise ProgramError(
+                f"layer {plan.layer.name} must fit the {table.value} memory: a {unit} needs "
+                f"{need} entries, half of the memory has {half}"
+            )
+        if table in PER_TILE:
+            group = min(group, half // need)
+    return [
+        Unit(plan, first, min(group, plan.channel_tiles - first))
+        for first in range(0, plan.channel_tiles, group)
+    ]
