@@ -14,8 +14,8 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["Register", "data_register", "delayed", "hops", "row_copies"]
 
-
 ROWS_PER_COPY = 4
+"""Rows that share a copy of a control signal."""
 
 
 class Register(wiring.Component):
@@ -25,16 +25,13 @@ class Register(wiring.Component):
     ----------
     width
         Bits.
-    init
-        What it holds at the start, and after a reset.
     """
 
-    def __init__(self, width: int, *, init: int = 0) -> None:
-        self._init = init
+    def __init__(self, width: int) -> None:
         super().__init__(
             {
                 "i": In(unsigned(width)),  # next value
-                "o": Out(unsigned(width), init=init),  # the register
+                "o": Out(unsigned(width)),  # the register
             }
         )
 

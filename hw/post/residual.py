@@ -16,7 +16,7 @@ class Residual(wiring.Component):
 
     In mode SUM the residual of a window's vectors is summed: the accumulator comes with the first
     vector of the window, and ``v`` follows the last one. As the sum is taken of shifted values
-    modulo ``2 ** 32``, it equals the exact sum of the 16-bit values shifted.
+    modulo ``2 ** 32``, it equals the exact sum of the stream values shifted.
 
     Latency ``Residual.LATENCY`` cycles, one vector per cycle. Stages: operand, bias | residual
     register, shift by 0 to 3, shift by 0, 4, 8 or 12, shift by 0 or 16 and sum.

@@ -14,7 +14,9 @@ __all__ = ["StreamStore"]
 
 
 class StreamStore(wiring.Component):
-    """``s = saturate(round_shift(v, shift), 16)``, of ``max(v, 0)`` if ``relu``; stored on demand.
+    """``s = saturate(round_shift(v, shift), stream_width)``, stored on demand.
+
+    Of ``max(v, 0)`` if ``relu``.
 
     The rounding bit travels below the shifted value and is added last. It cannot overflow there:
     a saturated or a largest value comes without it. Values that do not fit after the shift are
@@ -30,7 +32,7 @@ class StreamStore(wiring.Component):
     width
         Bits of ``v``; 32.
     stream_width
-        Bits of ``s``; 16.
+        Bits of ``s``.
     depth
         Vectors of the stream memory. Addresses wrap.
 

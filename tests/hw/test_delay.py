@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from amaranth.hdl import Elaboratable, Fragment, Module, Signal
+from amaranth.hdl import Fragment, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -14,14 +14,13 @@ from hw.delay import ROWS_PER_COPY, delayed, hops, row_copies
 from hw.rtlil import convert, keep_hierarchy
 
 
-class Chains(Elaboratable):
+class Chains(wiring.Component):
     """One of each, of the same input."""
 
-    def __init__(self) -> None:
-        self.i = Signal(8)
-        self.late = Signal(8)
-        self.neighbours = [Signal(8, name=f"neighbour_{index}") for index in range(4)]
-        self.copies = [Signal(8, name=f"copy_{row}") for row in range(10)]
+    i: In(8)
+    late: Out(8)
+    neighbours: Out(8).array(4)
+    copies: Out(8).array(10)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
