@@ -18,10 +18,11 @@ from hw.config import AcceleratorConfig
 
 from .emit import Emitter
 from .image import MemoryImage
-from .loads import place_tables
+from .loads import place_tables, resident_loads
 from .placement import item_words
 from .plan import plan_network
 from .program import LayerInfo, Program, ProgramError, TensorInfo
+from .stages import cut_stages
 from .units import LayerPlan, Plan
 
 __all__ = ["compile_model", "compile_network", "image_words"]
@@ -44,31 +45,28 @@ def compile_network(network: IntegerNetwork, config: AcceleratorConfig) -> Progr
     emitter = Emitter(network, plan, config, image)
     placed = place_tables(plan)
     pixels = network.image.height * network.image.width
-    image_address = image.reserve(pixels)
+    image_address = image.reserve("image", pixels)
     results = plan.layers[-1].channel_tiles * config.array.rows
-    result_address = image.reserve(results)
-    emitter.emit_prologue(placed)
+    result_address = image.reserve("result", results)
     emitter.emit_image(image_address, result_address, placed)
-    prologue_entry = -1
+    emitter.program.append(isa.Opcode.END, 0, {})
     try:
-        if emitter.prologue.instructions:
-            emitter.prologue.append(isa.Opcode.END, 0, {})
-            prologue_entry = image.append(emitter.prologue.words())
-        emitter.program.append(isa.Opcode.END, 0, {})
-        image_entry = image.append(emitter.program.words())
+        stages = cut_stages(resident_loads(plan, placed, config), config)
+        image_entry = image.append("instructions", emitter.program.words())
     except isa.IsaError as error:
         raise ProgramError(f"network must fit the instruction set: {error}") from error
     if image.size > config.memory.external_words:
+        uses = ", ".join(f"{use} {words}" for use, words in image.words_by_use.items())
         raise ProgramError(
-            f"program must fit the external memory: it needs {image.size} words, "
-            f"preset {config.name} has {config.memory.external_words}"
+            f"program must fit the external memory while it runs: it needs {image.size} words "
+            f"({uses}), preset {config.name} has {config.memory.external_words}"
         )
     output = network.layers[-1].outputs
     return Program(
         network=network.name,
         preset=config.name,
         fingerprint=config.fingerprint,
-        prologue_entry=prologue_entry,
+        stages=stages,
         image_entry=image_entry,
         image_address=image_address,
         image_shape=(network.image.height, network.image.width, network.image.channels),

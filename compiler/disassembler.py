@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hw import isa
 
 from .program import Program
@@ -36,10 +38,10 @@ def _instruction(word: int, names: dict[int, str]) -> str:
     return " ".join(parts).rstrip()
 
 
-def _listing(program: Program, entry: int, names: dict[int, str]) -> list[str]:
+def _listing(memory: np.ndarray, entry: int, names: dict[int, str]) -> list[str]:
     lines, address = [], entry
     while True:
-        words = program.memory[address : address + isa.INSTRUCTION_WORDS]
+        words = memory[address : address + isa.INSTRUCTION_WORDS]
         word = sum(int(value) << 32 * index for index, value in enumerate(words))
         lines.append(f"{address:06x}  {_instruction(word, names)}")
         if isa.Opcode(word & 0xF) is isa.Opcode.END:
@@ -53,7 +55,7 @@ def disassemble(program: Program) -> str:
     lines = [
         (
             f"network {program.network} for preset {program.preset} "
-            f"(fingerprint {program.fingerprint:08x}), {len(program.memory)} words"
+            f"(fingerprint {program.fingerprint:08x}), {program.load_words} words to load"
         ),
         (
             f"image at {program.image_address:06x}, shape {program.image_shape}; "
@@ -68,7 +70,9 @@ def disassemble(program: Program) -> str:
             f"  {tensor.name:<32} {tensor.kind:<7} {shape:<16} {tensor.planes:>2} bits "
             f"at {tensor.base}"
         )
-    if program.prologue_entry >= 0:
-        lines += ["", "prologue:", *_listing(program, program.prologue_entry, names)]
-    lines += ["", "image:", *_listing(program, program.image_entry, names)]
+    for number, stage in enumerate(program.stages, 1):
+        title = f"stage {number} of {len(program.stages)}, {len(stage.memory)} words:"
+        lines += ["", title, *_listing(stage.memory, stage.entry, names)]
+    title = f"image, {len(program.memory)} words:"
+    lines += ["", title, *_listing(program.memory, program.image_entry, names)]
     return "\n".join(lines) + "\n"

@@ -11,11 +11,11 @@ from hw.config import AcceleratorConfig
 from .emit_post import config_fields, post_fields, post_pieces
 from .image import MemoryImage
 from .layout import PlaneLayout
-from .loads import entries_of, load_fields, packed
+from .loads import table_load
 from .placement import allocate, item_words
 from .tiling import StreamTile, Tile
 from .tokens import InstructionList, TokenCounter
-from .units import PER_TILE, LayerPlan, Plan, Table, Unit
+from .units import LayerPlan, Plan, Table, Unit
 
 __all__ = ["Emitter"]
 
@@ -31,7 +31,7 @@ IMAGE_PART_ROWS = 8
 
 
 class Emitter:
-    """Emits the prologue and the per-image instructions of one plan."""
+    """Emits the per-image instructions of one plan, and the tables that they load."""
 
     def __init__(
         self,
@@ -44,7 +44,6 @@ class Emitter:
         self.plan = plan
         self.config = config
         self.image = image
-        self.prologue = InstructionList()
         self.program = InstructionList()
         self.addresses = allocate(network, plan, config)
         self.loaded_compute = TokenCounter(isa.Semaphore.LOADED, isa.Engine.COMPUTE)
@@ -55,34 +54,6 @@ class Emitter:
         self.parts = {c.tensor: c.sources for c in network.concatenations}
         self.tokens: dict[str, list[tuple[int, int]]] = {}
         """Per plane tensor: (rows finished, READY tokens that say so), ascending."""
-
-    def emit_prologue(self, placed: list[dict[Table, int]]) -> None:
-        """Load the resident tables, each once."""
-        done: set[tuple[int, Table]] = set()
-        for unit, bases in zip(self.plan.units, placed, strict=True):
-            for table in Table:
-                key = (unit.plan.tag, table)
-                resident = self.plan.is_resident(unit, table)
-                if not resident or (table not in PER_TILE and key in done):
-                    continue
-                done.add(key)
-                self._load(self.prologue, table, unit, bases)
-
-    def _load(
-        self,
-        program: InstructionList,
-        table: Table,
-        unit: Unit,
-        bases: dict[Table, int],
-    ) -> dict[str, int] | None:
-        """Append the DMA of a unit's table, if the unit has any."""
-        if entries_of(table, unit) == 0:
-            return None
-        external = self.image.append(packed(table, unit, bases, self.config))
-        fields = load_fields(table, unit, bases[table], external, self.config)
-        return program.append(isa.Opcode.DMA, unit.plan.tag, fields)
-
-    # Instructions of one image -------------------------------------------------------------------
 
     def emit_image(
         self, image_address: int, result_address: int, placed: list[dict[Table, int]]
@@ -129,9 +100,12 @@ class Emitter:
         for table in Table:
             if self.plan.is_resident(unit, table):
                 continue
-            load = self._load(self.program, table, unit, bases)
-            if load is not None:
-                load["wait"], wait, instruction = wait, 0, load
+            load = table_load(table, unit, bases, self.config)
+            if load is None:
+                continue
+            external = self.image.append(f"streamed {table.value}", load.words)
+            instruction = self.program.append(isa.Opcode.DMA, load.tag, load.fields(external))
+            instruction["wait"], wait = wait, 0
         if unit.plan.tables is not None:
             self.loaded_compute.signal(instruction)
         self.loaded_post.signal(instruction)

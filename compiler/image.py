@@ -17,17 +17,21 @@ class MemoryImage:
     def __init__(self) -> None:
         self._pieces: list[np.ndarray] = []
         self.size = 0
+        self.words_by_use: dict[str, int] = {}
+        """Words that each use takes, in the order of first additions."""
 
-    def append(self, words: np.ndarray) -> int:
-        """Add words; returns the address of the first."""
+    def append(self, use: str, words: np.ndarray) -> int:
+        """Add words; returns the address of the first. ``use`` names them in messages."""
         address = self.size
         self._pieces.append(np.asarray(words, np.uint32).ravel())
-        self.size += self._pieces[-1].size
+        count = self._pieces[-1].size
+        self.size += count
+        self.words_by_use[use] = self.words_by_use.get(use, 0) + count
         return address
 
-    def reserve(self, count: int) -> int:
+    def reserve(self, use: str, count: int) -> int:
         """Add ``count`` zero words; returns the address of the first."""
-        return self.append(np.zeros(count, np.uint32))
+        return self.append(use, np.zeros(count, np.uint32))
 
     def words(self) -> np.ndarray:
         return np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.uint32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from hw import isa
@@ -11,7 +13,7 @@ from .image import coefficient_words, pass_words, weight_words, window_words
 from .program import ProgramError
 from .units import PER_TILE, Plan, Table, Unit
 
-__all__ = ["entries_of", "load_fields", "packed", "place_tables"]
+__all__ = ["Load", "entries_of", "place_tables", "resident_loads", "table_load"]
 
 TARGETS = {
     Table.WEIGHTS: isa.DmaTarget.WEIGHTS,
@@ -24,7 +26,72 @@ TARGETS = {
 ROW_TABLES = (Table.WEIGHTS, Table.COEFFICIENTS)
 
 
-def packed(
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """A table, or a part of one, that one DMA instruction moves to its on-chip memory."""
+
+    tag: int
+    """Of the layer."""
+    target: isa.DmaTarget
+    address: int
+    """On-chip address of the first entry."""
+    items: int
+    """DMA entries at each address: the rows for weights and coefficients, else 1."""
+    words: np.ndarray
+    """uint32 [addresses, words per address], as they lie in the external memory."""
+
+    def cut(self, count: int) -> tuple[Load, Load]:
+        """The first ``count`` addresses, and the rest."""
+        rest = replace(self, address=self.address + count, words=self.words[count:])
+        return replace(self, words=self.words[:count]), rest
+
+    def fields(self, external: int) -> dict[str, int]:
+        """Fields of the DMA instruction if the words lie from word ``external`` on."""
+        return {
+            "store": 0,
+            "target": self.target.value,
+            "address": self.address,
+            "external": external,
+            "count": len(self.words) * self.items,
+        }
+
+
+def table_load(
+    table: Table, unit: Unit, bases: dict[Table, int], config: AcceleratorConfig
+) -> Load | None:
+    """The load of a unit's table; None if the unit has no such table."""
+    entries = entries_of(table, unit)
+    if entries == 0:
+        return None
+    return Load(
+        tag=unit.plan.tag,
+        target=TARGETS[table],
+        address=bases[table],
+        items=config.array.rows if table in ROW_TABLES else 1,
+        # An address takes whole words: the R items of 2R bits of a weight word too, as R >= 4.
+        words=_packed(table, unit, bases, config).reshape(entries, -1),
+    )
+
+
+def resident_loads(
+    plan: Plan, placed: list[dict[Table, int]], config: AcceleratorConfig
+) -> list[Load]:
+    """The loads of all tables that stay on chip, each once."""
+    loads: list[Load] = []
+    done: set[tuple[int, Table]] = set()
+    for unit, bases in zip(plan.units, placed, strict=True):
+        for table in Table:
+            key = (unit.plan.tag, table)
+            if not plan.is_resident(unit, table) or (table not in PER_TILE and key in done):
+                continue
+            done.add(key)
+            load = table_load(table, unit, bases, config)
+            if load is not None:
+                loads.append(load)
+    return loads
+
+
+def _packed(
     table: Table, unit: Unit, bases: dict[Table, int], config: AcceleratorConfig
 ) -> np.ndarray:
     """External words of a unit's table."""
@@ -52,22 +119,6 @@ def packed(
 def entries_of(table: Table, unit: Unit) -> int:
     """Entries of a unit's table, per row for weights and coefficients."""
     return unit.plan.need(table) * (unit.count if table in PER_TILE else 1)
-
-
-def load_fields(
-    table: Table, unit: Unit, base: int, external: int, config: AcceleratorConfig
-) -> dict[str, int]:
-    """Fields of the DMA instruction that loads a unit's table."""
-    entries = entries_of(table, unit)
-    if table in ROW_TABLES:
-        entries *= config.array.rows
-    return {
-        "store": 0,
-        "target": TARGETS[table].value,
-        "address": base,
-        "external": external,
-        "count": entries,
-    }
 
 
 def place_tables(plan: Plan) -> list[dict[Table, int]]:

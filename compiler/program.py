@@ -4,12 +4,17 @@ Layout of the file (little-endian)::
 
     8 bytes   magic "LQFPGA1\\n"
     u32       length of the header in bytes
-    header    JSON, keys sorted: all fields of :class:`Program` except the memory image
-    u32       words of the memory image
-    words     the memory image: instructions, packed planes, coefficients, tables
+    header    JSON, keys sorted: "format" and all fields of :class:`Program`, but of the stages
+              only their entries, and without the memory image
+    images    the memory image of each stage in order, then that of the program; each one is
+              u32 number of words, then the words
     u32       CRC-32 of everything before
 
 The same model and configuration give the same bytes.
+
+The host loads a program in steps, each of which fits the external memory: it writes a stage's
+image from word 0 on and runs the stage, which moves tables to on-chip memories; so for all stages
+in order. Then it writes the program's own image, which stays for all inferences.
 """
 
 from __future__ import annotations
@@ -25,10 +30,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FORMAT_VERSION", "LayerInfo", "Program", "ProgramError", "TensorInfo", "TensorKind"]
+__all__ = [
+    "FORMAT_VERSION",
+    "LayerInfo",
+    "Program",
+    "ProgramError",
+    "Stage",
+    "TensorInfo",
+    "TensorKind",
+]
 
 MAGIC = b"LQFPGA1\n"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TensorKind = str
 """One of "image", "planes" (activation memory), "stream" (stream memory), "raw" (logits)."""
 
@@ -85,6 +98,16 @@ class LayerInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of loading: tables, and the instructions that move them to on-chip memories."""
+
+    entry: int
+    """External word of the first instruction."""
+    memory: np.ndarray
+    """uint32: contents of the external memory from word 0; the next step overwrites them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """A compiled network."""
 
@@ -92,8 +115,8 @@ class Program:
     preset: str
     fingerprint: int
     """``AcceleratorConfig.fingerprint`` that the program was made for."""
-    prologue_entry: int
-    """External word of the instructions that load what stays on chip; run once. -1: none."""
+    stages: tuple[Stage, ...]
+    """What loads the tables that stay on chip, in order; each is run once."""
     image_entry: int
     """External word of the instructions that classify one image."""
     image_address: int
@@ -110,7 +133,13 @@ class Program:
     layers: tuple[LayerInfo, ...]
     tensors: tuple[TensorInfo, ...]
     memory: np.ndarray
-    """uint32: contents of the external memory from word 0."""
+    """uint32: contents of the external memory from word 0 after the last stage: instructions and
+    tables of every inference, room for image and result."""
+
+    @property
+    def load_words(self) -> int:
+        """32-bit words that the host writes to load the program."""
+        return sum(len(stage.memory) for stage in self.stages) + len(self.memory)
 
     def to_bytes(self) -> bytes:
         header = {
@@ -118,13 +147,14 @@ class Program:
             for field in dataclasses.fields(self)
             if field.name != "memory"
         }
+        header["stages"] = [stage.entry for stage in self.stages]
         header["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
         header["tensors"] = [dataclasses.asdict(tensor) for tensor in self.tensors]
         header["format"] = FORMAT_VERSION
         text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-        words = self.memory.astype("<u4").tobytes()
         body = MAGIC + struct.pack("<I", len(text)) + text
-        body += struct.pack("<I", len(self.memory)) + words
+        for memory in (*(stage.memory for stage in self.stages), self.memory):
+            body += struct.pack("<I", len(memory)) + memory.astype("<u4").tobytes()
         return body + struct.pack("<I", zlib.crc32(body))
 
     @staticmethod
@@ -140,11 +170,11 @@ class Program:
             (length,) = struct.unpack_from("<I", content, len(MAGIC))
             start = len(MAGIC) + 4
             header: dict[str, Any] = json.loads(content[start : start + length])
-            (count,) = struct.unpack_from("<I", content, start + length)
-            words = np.frombuffer(content, "<u4", count, start + length + 4).astype(np.uint32)
             version = header.pop("format")
             if version != FORMAT_VERSION:
                 raise ProgramError(f"program format must be {FORMAT_VERSION}, not {version}")
+            entries: list[int] = header.pop("stages")
+            *staged, memory = _images(content, start + length, len(entries) + 1)
             for key in ("image_shape", "labels"):
                 header[key] = tuple(header[key])
             header["layers"] = tuple(
@@ -155,7 +185,11 @@ class Program:
                 TensorInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()})
                 for item in header["tensors"]
             )
-            return Program(memory=words, **header)
+            header["stages"] = tuple(
+                Stage(entry=entry, memory=words)
+                for entry, words in zip(entries, staged, strict=True)
+            )
+            return Program(memory=memory, **header)
         except (KeyError, TypeError, IndexError, struct.error, json.JSONDecodeError) as error:
             raise ProgramError(f"program header must be complete: {error}") from error
 
@@ -172,3 +206,13 @@ class Program:
         except OSError as error:
             raise ProgramError(f"program file must be readable: {error}") from error
         return Program.from_bytes(content)
+
+
+def _images(content: bytes, position: int, count: int) -> list[np.ndarray]:
+    """The memory images from byte ``position`` of a program file on."""
+    images = []
+    for _ in range(count):
+        (words,) = struct.unpack_from("<I", content, position)
+        images.append(np.frombuffer(content, "<u4", words, position + 4).astype(np.uint32))
+        position += 4 + 4 * words
+    return images

@@ -164,10 +164,15 @@ def compile_command(model: Path, preset: str, output: Path | None) -> None:
     from compiler.compile import compile_model
     from hw.config import preset as find_preset
 
-    program = compile_model(model, find_preset(preset))
+    config = find_preset(preset)
+    program = compile_model(model, config)
     output = output or model.with_suffix(".lqp")
     program.save(output)
-    click.echo(f"{output}: {len(program.layers)} layers, {4 * len(program.memory)} bytes")
+    stages = " + ".join(str(len(stage.memory)) for stage in program.stages) or "0"
+    click.echo(
+        f"{output}: {len(program.layers)} layers, {stages} words to load, then "
+        f"{len(program.memory)} of {config.memory.external_words} words of external memory to run"
+    )
 
 
 @cli.command()

@@ -71,12 +71,18 @@ class Accelerator:
             )
 
     def load(self, program: Program, progress: Progress | None = None) -> None:
-        """Check, reset, write the memory image and run the prologue."""
+        """Check, reset, write and run every stage, and write the memory image.
+
+        ``progress`` is called with the words written and the words of all these steps.
+        """
         self.check(program)
         self.reset()
-        self._client.write_memory(0, program.memory.tolist(), progress)
-        if program.prologue_entry >= 0:
-            self.run(program.prologue_entry)
+        written, total = 0, program.load_words
+        for stage in program.stages:
+            self._client.write_memory(0, stage.memory.tolist(), _part_of(progress, written, total))
+            self.run(stage.entry)
+            written += len(stage.memory)
+        self._client.write_memory(0, program.memory.tolist(), _part_of(progress, written, total))
 
     def classify(
         self, program: Program, image: list[int], *, timeout: float = RUN_SECONDS
@@ -141,6 +147,11 @@ class Accelerator:
                 f"device on {self._client.name} must report a trap cause that this release knows, "
                 f"not {cause}"
             ) from None
+
+
+def _part_of(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Progress of one transfer of several: ``before`` words are done, ``total`` are all."""
+    return None if progress is None else lambda done, _: progress(before + done, total)
 
 
 def _signed(word: int) -> int:

@@ -63,7 +63,6 @@ class FunctionalSimulator:
         self.program, self.config = program, config
         self.rows, self.lanes = rows, lanes
         self.external = np.zeros(memory.external_words, np.uint32)
-        self.external[: len(program.memory)] = program.memory
         self.activation = np.zeros((memory.activation_words * 2, rows), bool)
         self.columns = np.zeros((2, memory.column_granules, rows), bool)
         self.weights = np.zeros((memory.weight_words, rows, lanes), bool)
@@ -77,8 +76,10 @@ class FunctionalSimulator:
         self.vectors: deque[np.ndarray] = deque()
         self.post_config: Fields = {}
         self.traces: dict[int, LayerTrace] = {}
-        if program.prologue_entry >= 0:
-            self._execute(program.prologue_entry)
+        for stage in program.stages:
+            self.external[: len(stage.memory)] = stage.memory
+            self._execute(stage.entry)
+        self.external[: len(program.memory)] = program.memory
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Logits (int64) of a uint8 image [H, W, C]; ``traces`` holds what each layer wrote."""

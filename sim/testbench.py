@@ -1,6 +1,6 @@
 """The cocotb test bench: runs in the simulator's process, as the host of the accelerator.
 
-It loads the program through the host port, runs the prologue once and every image of the job, and
+It loads the program through the host port, stage by stage, runs every image of the job, and
 compares all that the trace shows with the expected arrays (:mod:`sim.check`). Everything that
 happens in every cycle is done by the design and by the monitor around it.
 """
@@ -178,7 +178,7 @@ class TestBench:
         return parse_trace(whole, self.job.geometry)
 
     async def prepare(self) -> None:
-        """Reset, check the configuration, load the program and run its prologue."""
+        """Reset, check the configuration, load the program, running its stages."""
         await self.host.reset()
         fingerprint = await self.host.read_register(Register.FINGERPRINT)
         if fingerprint != self.job.fingerprint:
@@ -187,10 +187,11 @@ class TestBench:
                 f"not {fingerprint:#010x}"
             )
         await self.host.write_register(Register.WATCHDOG, self.job.timeout_cycles)
-        await self.host.write_memory(0, self.program.memory.tolist())
-        if self.program.prologue_entry >= 0:
-            await self.host.start(self.program.prologue_entry)
+        for stage in self.program.stages:
+            await self.host.write_memory(0, stage.memory.tolist())
+            await self.host.start(stage.entry)
             await self.host.finish(self.job.timeout_cycles)
+        await self.host.write_memory(0, self.program.memory.tolist())
         self.read_trace()
 
     async def load_image(self, image: int) -> None:

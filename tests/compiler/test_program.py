@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from compiler.program import LayerInfo, Program, ProgramError, TensorInfo
+from compiler.program import LayerInfo, Program, ProgramError, Stage, TensorInfo
 
 
 def _program() -> Program:
@@ -15,7 +16,10 @@ def _program() -> Program:
         network="net",
         preset="tiny",
         fingerprint=7,
-        prologue_entry=-1,
+        stages=(
+            Stage(entry=3, memory=np.arange(30, dtype=np.uint32) << 20),
+            Stage(entry=0, memory=np.arange(8, dtype=np.uint32)),
+        ),
         image_entry=4,
         image_address=0,
         image_shape=(2, 2, 3),
@@ -63,8 +67,32 @@ def test_a_saved_program_loads_equal(tmp_path: Path) -> None:
     assert loaded.to_bytes() == program.to_bytes()
     assert loaded.layers == program.layers
     assert loaded.tensors == program.tensors
-    assert (loaded.memory == program.memory).all()
+    assert [stage.entry for stage in loaded.stages] == [3, 0]
+    for read, written in zip(loaded.stages, program.stages, strict=True):
+        assert read.memory.dtype == np.uint32
+        assert read.memory.tolist() == written.memory.tolist()
+    assert loaded.memory.tolist() == program.memory.tolist()
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_a_program_without_stages_loads_equal() -> None:
+    program = replace(_program(), stages=())
+    loaded = Program.from_bytes(program.to_bytes())
+    assert loaded.stages == ()
+    assert loaded.memory.tolist() == program.memory.tolist()
+
+
+def test_words_to_load_are_those_of_all_stages_and_of_the_image() -> None:
+    assert _program().load_words == 30 + 8 + 20
+    assert replace(_program(), stages=()).load_words == 20
+
+
+def test_a_file_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("compiler.program.FORMAT_VERSION", 1)
+        content = _program().to_bytes()
+    with pytest.raises(ProgramError, match=r"^program format must be 2, not 1$"):
+        Program.from_bytes(content)
 
 
 def test_every_flipped_byte_is_noticed() -> None:

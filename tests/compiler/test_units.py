@@ -12,7 +12,6 @@ import pytest
 from compiler.compile import compile_network
 from compiler.loads import entries_of, place_tables
 from compiler.plan import plan_network
-from compiler.program import Program
 from compiler.units import PER_TILE, Plan, Table
 from golden.export import model_bytes
 from golden.integer_network import IntegerNetwork
@@ -52,11 +51,11 @@ def weight_layers(plan: Plan) -> tuple[set[int], set[int]]:
     return tags, {tag for tag in tags if (tag, Table.WEIGHTS) in plan.resident}
 
 
-def loads_of(program: Program, entry: int, target: isa.DmaTarget) -> list[dict[str, int]]:
-    """DMA loads of a target from ``entry`` on."""
+def loads_of(memory: np.ndarray, entry: int, target: isa.DmaTarget) -> list[dict[str, int]]:
+    """DMA loads of a target from word ``entry`` of a memory image on."""
     found = []
     while True:
-        words = program.memory[entry : entry + isa.INSTRUCTION_WORDS]
+        words = memory[entry : entry + isa.INSTRUCTION_WORDS]
         opcode, fields = isa.decode(int.from_bytes(words.astype("<u4").tobytes(), "little"))
         if opcode is isa.Opcode.END:
             return found
@@ -101,12 +100,12 @@ def test_weights_that_stay_are_loaded_once_and_the_others_for_every_image(
     plan = plan_network(network, config)
     program = compile_network(network, config)
     tags, resident = weight_layers(plan)
-    before = (
-        loads_of(program, program.prologue_entry, isa.DmaTarget.WEIGHTS)
-        if program.prologue_entry >= 0
-        else []
-    )
-    each = loads_of(program, program.image_entry, isa.DmaTarget.WEIGHTS)
+    before = [
+        load
+        for stage in program.stages
+        for load in loads_of(stage.memory, stage.entry, isa.DmaTarget.WEIGHTS)
+    ]
+    each = loads_of(program.memory, program.image_entry, isa.DmaTarget.WEIGHTS)
     assert {load["layer"] for load in before} == resident
     assert {load["layer"] for load in each} == tags - resident
     for loads, chosen in ((before, resident), (each, tags - resident)):
@@ -134,7 +133,7 @@ def test_programs_that_stream_weights_are_exact(seed: int, words: int) -> None:
 def test_image_is_loaded_in_parts_that_cover_it() -> None:
     network = network_of(10)
     program = compile_network(network, starved(256))
-    loads = loads_of(program, program.image_entry, isa.DmaTarget.ACTIVATIONS)
+    loads = loads_of(program.memory, program.image_entry, isa.DmaTarget.ACTIVATIONS)
     image = network.image
     item_words = 4  # a pixel of 32 bits in words of 8 lanes
     assert len(loads) == image.height // 8 == 2

@@ -1,6 +1,7 @@
 import re
 import stat
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from compiler.program import Program
+from golden.export import model_bytes
+from golden.random_models import RandomLimits, random_model
 from host.classify import classify_images, read_images
 from host.cli import cli
+from hw.config import PRESETS, preset
 from hw.isa import Counter
 from sim.images import ImageError
 
@@ -91,6 +96,23 @@ def test_wrong_usage_has_exit_code_2(arguments):
 def test_traceback_option_shows_where_an_error_comes_from():
     with pytest.raises(ValueError, match="^board must be one of"):
         run("--traceback", "bitstream", "--board", "arty")
+
+
+def test_compile_says_what_the_stages_and_the_inferences_take(folder, monkeypatch):
+    tiny = preset("tiny")
+    small = replace(tiny, memory=replace(tiny.memory, external_words=1024))
+    monkeypatch.setitem(PRESETS, "tiny", small)
+    limits = RandomLimits(image=(5, 8), channels=10, planes=3, blocks=(1, 2), kernels=(1, 2, 3))
+    (folder / "net.onnx").write_bytes(model_bytes(random_model(3, limits)))
+    result = run("compile", "net.onnx", "--preset", "tiny")
+    program = Program.load(folder / "net.lqp")
+    assert len(program.stages) > 1
+    stages = " + ".join(str(len(stage.memory)) for stage in program.stages)
+    assert result.output == (
+        f"net.lqp: {len(program.layers)} layers, {stages} words to load, then "
+        f"{len(program.memory)} of 1024 words of external memory to run\n"
+    )
+    assert f"stage 2 of {len(program.stages)}" in run("disassemble", "net.lqp").output
 
 
 def test_missing_package_names_the_doctor(monkeypatch):

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from compiler.program import Program
+from compiler.program import Program, Stage
 from host.driver import Accelerator, AcceleratorError, TrapRecord
 from host.link import Client
 from hw.isa import IDENTITY_MAGIC, PROTOCOL_VERSION, Counter, Register, Status, Trap
@@ -13,7 +13,10 @@ PROGRAM = Program(
     network="small",
     preset="tiny",
     fingerprint=IDENTITY.fingerprint,
-    prologue_entry=8,
+    stages=(
+        Stage(entry=8, memory=np.arange(300, dtype=np.uint32) + 1000),
+        Stage(entry=24, memory=np.arange(40, dtype=np.uint32) + 2000),
+    ),
     image_entry=16,
     image_address=100,
     image_shape=(2, 3, 1),
@@ -67,14 +70,40 @@ def accelerator_of(device: ModelAccelerator) -> Accelerator:
     return Accelerator(Client(ModelTransport(device)), clock=lambda: float(next(ticks)))
 
 
-def test_load_writes_the_image_and_runs_the_prologue() -> None:
-    device = ModelAccelerator(finish)
+def words_at_zero(device: ModelAccelerator, count: int) -> list[int]:
+    return [device.memory[address] for address in range(count)]
+
+
+def test_load_writes_and_runs_every_stage_and_then_writes_the_image() -> None:
+    found: list[tuple[int, list[int]]] = []
+
+    def note(device: ModelAccelerator, entry: int) -> None:
+        found.append((entry, words_at_zero(device, 300 if entry == 8 else 40)))
+        finish(device, entry)
+
+    device = ModelAccelerator(note)
+    accelerator_of(device).load(PROGRAM)
+    assert found == [(stage.entry, stage.memory.tolist()) for stage in PROGRAM.stages]
+    assert words_at_zero(device, 150) == PROGRAM.memory.tolist()
+
+
+def test_progress_of_load_goes_through_all_stages() -> None:
     calls: list[tuple[int, int]] = []
-    accelerator_of(device).load(PROGRAM, lambda done, total: calls.append((done, total)))
-    image = {address: device.memory[address] for address in range(150)}
-    assert image == dict(enumerate(PROGRAM.memory.tolist()))
+    accelerator = accelerator_of(ModelAccelerator(finish))
+    accelerator.load(PROGRAM, lambda done, total: calls.append((done, total)))
+    done = [count for count, _ in calls]
+    assert {total for _, total in calls} == {300 + 40 + 150}
+    assert {300, 340} < set(done)
+    assert done == sorted(set(done))
+    assert done[-1] == 490
+
+
+def test_load_stops_at_a_stage_that_traps() -> None:
+    device = ModelAccelerator(trap)
+    with pytest.raises(AcceleratorError, match=r"^run from 0x000008 trapped: WATCHDOG"):
+        accelerator_of(device).load(PROGRAM)
     assert device.starts == [8]
-    assert calls[-1] == (150, 150)
+    assert words_at_zero(device, 300) == PROGRAM.stages[0].memory.tolist()
 
 
 def test_classify_returns_signed_logits() -> None:

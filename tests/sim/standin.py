@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.program import LayerInfo, Program, TensorInfo
+from compiler.program import LayerInfo, Program, Stage, TensorInfo
 from hw.config import AcceleratorConfig, DatapathConfig
 from hw.isa import (
     INSTRUCTION_FIELDS,
@@ -21,7 +21,7 @@ from sim.job import ACCUMULATOR_SUFFIX
 from tests.sim.replay import ACCUMULATOR, ACTIVATION, END, RECORDS_OFFSET, RETIRED, STREAM, record
 
 ENTRY = 64
-PROLOGUE = 0
+STAGE_ENTRY = 0
 IMAGE = 3000
 RESULT = 3100
 HEIGHT, WIDTH, CHANNELS, PLANES = 3, 4, 6, 3
@@ -174,7 +174,10 @@ def _second_layer(expected: dict[str, np.ndarray], tensors, rows: int) -> list[i
 
 
 def _program(
-    config: AcceleratorConfig, tensors: tuple[TensorInfo, ...], memory: np.ndarray
+    config: AcceleratorConfig,
+    tensors: tuple[TensorInfo, ...],
+    stage: np.ndarray,
+    memory: np.ndarray,
 ) -> Program:
     layers = [
         LayerInfo(
@@ -197,7 +200,7 @@ def _program(
         network="stand-in",
         preset=config.name,
         fingerprint=config.fingerprint,
-        prologue_entry=PROLOGUE,
+        stages=(Stage(entry=STAGE_ENTRY, memory=stage),),
         image_entry=ENTRY,
         image_address=IMAGE,
         image_shape=(4, 4, 3),
@@ -231,8 +234,10 @@ def stand_in(config: AcceleratorConfig, seed: int = 1) -> StandIn:
     for address, words in (
         (ENTRY, instructions),
         (ENTRY + RECORDS_OFFSET, records),
-        (PROLOGUE + RECORDS_OFFSET, record(END, 0, [], rows)),
         (RESULT, _pack(expected["scores"].ravel().tolist(), 32)),
     ):
         memory[address : address + len(words)] = words
-    return StandIn(_program(config, tensors, memory), expected)
+    end = record(END, 0, [], rows)
+    stage = np.zeros(STAGE_ENTRY + RECORDS_OFFSET + len(end), np.uint32)
+    stage[STAGE_ENTRY + RECORDS_OFFSET :] = end
+    return StandIn(_program(config, tensors, stage, memory), expected)

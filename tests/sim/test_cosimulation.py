@@ -42,16 +42,17 @@ def cosimulate(folder: Path, seed: int, *options: str) -> Result:
     return CliRunner(env={"SIM": "verilator", "COLUMNS": "160"}).invoke(main, arguments)
 
 
-def weight_address(program: Program) -> int:
-    """External word of the first weights that a DMA instruction loads."""
-    for entry in (program.prologue_entry, program.image_entry):
-        address = max(entry, 0)
-        opcode = Opcode.END if entry < 0 else Opcode.DMA
+def invert_first_weights(program: Program) -> None:
+    """Change the first external word of the first weights that a DMA instruction loads."""
+    runs = [(stage.memory, stage.entry) for stage in program.stages]
+    for memory, entry in (*runs, (program.memory, program.image_entry)):
+        address, opcode = entry, Opcode.DMA
         while opcode is not Opcode.END:
-            words = program.memory[address : address + INSTRUCTION_WORDS]
+            words = memory[address : address + INSTRUCTION_WORDS]
             opcode, fields = decode(int.from_bytes(words.astype("<u4").tobytes(), "little"))
             if opcode is Opcode.DMA and fields["target"] == DmaTarget.WEIGHTS.value:
-                return fields["external"]
+                memory[fields["external"]] ^= 0xFFFFFFFF
+                return
             address += INSTRUCTION_WORDS
     raise AssertionError("program must load weights")
 
@@ -61,7 +62,7 @@ def corrupting(compile_network: Callable[..., Program]) -> Callable[..., Program
 
     def compile_corrupted(*arguments: object) -> Program:
         program = compile_network(*arguments)
-        program.memory[weight_address(program)] ^= 0xFFFFFFFF
+        invert_first_weights(program)
         return program
 
     return compile_corrupted
