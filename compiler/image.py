@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hw.config import AcceleratorConfig
+from hw.memory.packing import WORD
 
 from .passes import Pass
 
@@ -45,7 +46,9 @@ def _pack_bits(bits: np.ndarray) -> np.ndarray:
 
 def weight_words(weights: np.ndarray) -> np.ndarray:
     """``bool [tiles, words, rows, lanes]`` as items of lanes bits, rows innermost."""
-    return _pack_bits(weights)
+    lanes = weights.shape[-1]
+    padding = 0 if WORD % lanes == 0 else -lanes % WORD
+    return _pack_bits(np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, padding))))
 
 
 def coefficient_words(coefficients: np.ndarray, config: AcceleratorConfig) -> np.ndarray:
@@ -55,8 +58,9 @@ def coefficient_words(coefficients: np.ndarray, config: AcceleratorConfig) -> np
 
 
 def window_words(windows: np.ndarray, masks: np.ndarray, config: AcceleratorConfig) -> np.ndarray:
-    """Window entries: low | high << 16, then the mask in ceil(lanes / 32) words."""
-    offsets = (windows[:, 0] | windows[:, 1] << 16).astype(np.uint32)[:, None]
+    """Window entries: two offsets per word, then the mask in ceil(lanes / 32) words."""
+    pairs = np.pad(windows, ((0, 0), (0, windows.shape[1] % 2)))
+    offsets = (pairs[:, ::2] | pairs[:, 1::2] << 16).astype(np.uint32)
     padding = -config.array.lanes % 32
     packed = np.packbits(np.pad(masks, ((0, 0), (0, padding))), axis=1, bitorder="little")
     return np.concatenate([offsets, packed.view("<u4").astype(np.uint32)], axis=1).ravel()

@@ -16,6 +16,7 @@ import numpy as np
 
 from golden.integer_network import ConvolutionLayer
 from hw.config import AcceleratorConfig
+from hw.memory.packing import bit_items
 
 from .layout import NO_CHANNEL, PlaneLayout
 from .windows import NO_TAP, Granule, window_granules
@@ -47,7 +48,7 @@ class Pass:
 class ConvolutionTables:
     """What the array needs for one layer.
 
-    ``window_rows``, ``window_offsets`` int [words, 2]: buffer row and granule in the row;
+    ``window_rows``, ``window_offsets`` int [words, granules]: buffer row and granule in the row;
     ``masks`` bool [words, lanes]; ``weights`` bool [tiles, weight words, rows, lanes];
     ``coefficients`` int [tiles, passes, rows].
     """
@@ -60,7 +61,7 @@ class ConvolutionTables:
     coefficients: np.ndarray
 
     def windows(self, row_granules: int) -> np.ndarray:
-        """int [words, 2] granule offsets when a buffer row has ``row_granules``."""
+        """int [words, granules] granule offsets when a buffer row has ``row_granules``."""
         return self.window_rows * row_granules + self.window_offsets
 
     def strip_cycles(self, config: AcceleratorConfig) -> int:
@@ -115,7 +116,8 @@ def convolution_tables(
 
     def cost(tables: ConvolutionTables) -> int:
         """Cycles of a tile of channels: computing, and loading the weights (32 bits each)."""
-        load = tables.weights.shape[1] * config.array.rows * config.array.lanes // 32
+        item = bit_items(config.array.lanes)
+        load = tables.weights.shape[1] * config.array.rows * item["words"] // item["entries"]
         return strips * tables.strip_cycles(config) + load
 
     shared = _Tables(layer, config, source).build(merged, order)
@@ -131,10 +133,12 @@ class _Tables:
         self._layer = layer
         self._config = config
         self._source = source
-        self._window: list[tuple[Granule, Granule]] = []
+        self._granules = config.array.granules
+        self._window: list[list[Granule]] = []
         self._taps: list[np.ndarray] = []
-        # Per weight word and granule: taps [2, rows], weight plane, whether bits are inverted.
-        self._weights: list[tuple[np.ndarray, tuple[int, int], tuple[bool, bool]]] = []
+        # Per weight word: taps [granules, rows]; weight plane and whether bits are inverted,
+        # of each granule.
+        self._weights: list[tuple[np.ndarray, list[int], list[bool]]] = []
         self._passes: list[Pass] = []
         self._columns: list[np.ndarray] = []
 
@@ -160,8 +164,8 @@ class _Tables:
         tiles = len(order) // rows
         bits = self._weight_bits(held)
         return ConvolutionTables(
-            window_rows=np.array([[g.row for g in pair] for pair in self._window]),
-            window_offsets=np.array([[g.offset for g in pair] for pair in self._window]),
+            window_rows=np.array([[g.row for g in held] for held in self._window]),
+            window_offsets=np.array([[g.offset for g in held] for held in self._window]),
             masks=np.array(self._taps).reshape(len(self._taps), -1) != NO_TAP,
             passes=tuple(self._passes),
             weights=bits.reshape(tiles, rows, len(self._weights), -1).transpose(0, 2, 1, 3),
@@ -179,7 +183,8 @@ class _Tables:
                 if pair.weight not in weight_of:
                     weight_of[pair.weight] = len(self._weights)
                     for taps in self._taps[start : start + length]:
-                        self._weights.append((taps, (pair.weight,) * 2, (False, False)))
+                        planes, inverted = [pair.weight] * len(taps), [False] * len(taps)
+                        self._weights.append((taps, planes, inverted))
                 self._passes.append(Pass(start, length, pair.source, weight_of[pair.weight]))
                 self._columns.append(coefficients[:, pair.weight, pair.source])
 
@@ -190,22 +195,25 @@ class _Tables:
         first, words = self._add_window(
             [granule.of_plane(pair.source) for pair in group for granule in granules]
         )
-        owners = [pair for pair in group for _ in granules] + [group[-1]]
+        owners = [pair for pair in group for _ in granules]
+        owners += [group[-1]] * (-len(owners) % self._granules)
         for start, length in self._segments(first, words):
             self._passes.append(Pass(start, length, 0, len(self._weights)))
             self._columns.append(coefficients[:, group[0].weight, group[0].source])
             for word in range(start, start + length):
-                low, high = owners[2 * (word - first) : 2 * (word - first) + 2]
-                planes, inverted = (low.weight, high.weight), (low.negative, high.negative)
+                held = owners[self._granules * (word - first) :][: self._granules]
+                planes, inverted = [p.weight for p in held], [p.negative for p in held]
                 self._weights.append((self._taps[word], planes, inverted))
 
     def _add_window(self, granules: list[Granule]) -> tuple[int, int]:
-        """Two granules per word; the first word and their number."""
+        """Granules step by step; the first word and their number."""
         first = len(self._window)
         empty = np.full(self._config.array.rows, NO_TAP)
-        for low, high in zip(granules[::2], granules[1::2] + [None], strict=False):
-            self._window.append((low, high or low))
-            self._taps.append(np.stack([low.taps, high.taps if high else empty]))
+        for start in range(0, len(granules), self._granules):
+            held = granules[start : start + self._granules]
+            missing = self._granules - len(held)
+            self._window.append(held + [held[-1]] * missing)
+            self._taps.append(np.stack([granule.taps for granule in held] + [empty] * missing))
         return first, len(self._window) - first
 
     def _segments(self, first: int, words: int) -> list[tuple[int, int]]:
@@ -216,7 +224,7 @@ class _Tables:
         return [(a, b - a) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
     def _weight_bits(self, held: np.ndarray) -> np.ndarray:
-        """bool [positions, weight words, 2, rows]: 0 where a lane or an output holds nothing."""
+        """bool [positions, weight words, granules, rows]: 0 where nothing is held."""
         planes = self._layer.weight_planes
         flat = planes.reshape(*planes.shape[:2], -1)
         flat = np.pad(flat, ((0, 0), (0, 1), (0, 1)))  # index -1 reads zeros on both axes

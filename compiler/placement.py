@@ -27,7 +27,7 @@ class Addresses:
 
 def item_words(config: AcceleratorConfig) -> int:
     """Activation words of a 32-bit item (a pixel, a logit)."""
-    return max(1, 32 // config.array.lanes)
+    return max(1, 32 // config.array.word_width)
 
 
 def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) -> Addresses:

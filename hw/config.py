@@ -3,7 +3,8 @@
 The block structure that the sizes describe (``docs/architecture.md`` has the picture):
 
 * A *granule* is one bit plane of ``rows`` consecutive channels of one pixel: ``rows`` bits.
-* A *word* is two granules: ``lanes = 2 * rows`` bits, the width of a dot-product step.
+* A *word* of the activation memory is two granules.
+* A *step* of the dot product is ``granules`` granules: ``lanes = granules * rows`` bits.
 * The array has ``rows`` x ``columns`` processing elements; a row is an output channel, a column
   an output pixel; planes follow one another in time.
 """
@@ -45,6 +46,9 @@ class ArrayConfig:
     columns: int = 8
     """Output pixels computed at once."""
 
+    granules: int = 2
+    """Granules of a dot-product step."""
+
     drain_lanes: int = 2
     """Columns drained at once; ``rows * drain_lanes`` basis multipliers."""
 
@@ -54,18 +58,20 @@ class ArrayConfig:
     def __post_init__(self) -> None:
         _require_power_of_two("array rows", self.rows, 4, 64)
         _require_power_of_two("array columns", self.columns, 2, 64)
+        if not 1 <= self.granules <= 16:
+            raise ConfigError(f"array granules must be 1 to 16, not {self.granules}")
         _require_power_of_two("array drain lanes", self.drain_lanes, 1, self.columns)
-        if self.drain_period < 2:
-            raise ConfigError(
-                "array drain lanes must be at most half of the columns, "
-                f"not {self.drain_lanes} of {self.columns}"
-            )
         if not 8 <= self.count_width <= 16:
             raise ConfigError(f"array count width must be 8 to 16, not {self.count_width}")
 
     @property
     def lanes(self) -> int:
         """Bits of one dot-product step."""
+        return self.granules * self.rows
+
+    @property
+    def word_width(self) -> int:
+        """Bits of a word of the activation memory."""
         return GRANULES_PER_WORD * self.rows
 
     @property

@@ -67,7 +67,7 @@ class ActivationWriteSignature(wiring.Signature):
             {
                 "enable": Out(2),  # one bit per granule of the word, low granule first
                 "address": Out(range(config.memory.activation_words)),
-                "data": Out(config.array.lanes),
+                "data": Out(config.array.word_width),
             }
         )
 
@@ -80,7 +80,7 @@ class ActivationReadSignature(wiring.Signature):
             {
                 "enable": Out(1),
                 "address": Out(range(config.memory.activation_words)),
-                "data": In(config.array.lanes),
+                "data": In(config.array.word_width),
             }
         )
 
@@ -94,7 +94,7 @@ class ColumnWriteSignature(wiring.Signature):
                 "enable": Out(1),
                 "half": Out(1),
                 "address": Out(range(config.memory.column_granules // 2)),
-                "data": Out(config.array.lanes),
+                "data": Out(config.array.word_width),
             }
         )
 
@@ -118,7 +118,7 @@ class TraceSignature(wiring.Signature):
                 "stream": Out(rows * config.datapath.stream_width),
                 "activation_enable": Out(2),
                 "activation_address": Out(range(config.memory.activation_words)),
-                "activation": Out(config.array.lanes),
+                "activation": Out(config.array.word_width),
             }
         )
 
@@ -131,14 +131,18 @@ def accumulator_vector(config: AcceleratorConfig) -> data.ArrayLayout:
 
 
 def window_entry(config: AcceleratorConfig) -> data.StructLayout:
-    """Window table: where the two granules of a word lie, relative to a column's base.
+    """Window table: where the granules of a step lie, relative to a column's base.
 
-    External form: word 0 = low | high << 16, then ceil(lanes / 32) words of mask.
+    External form: two offsets per word (low half first), then ceil(lanes / 32) words of mask.
     """
+    pairs = -(-config.array.granules // 2)
     return data.StructLayout(
-        {"low": 16, "high": 16, "mask": config.array.lanes}
-        # `mask` has a 1 for each lane that holds a real channel: the popcount of the
-        # activations counts these lanes only.
+        {
+            "offsets": data.ArrayLayout(16, 2 * pairs),  # one for each granule, the last unused
+            # A 1 for each lane that holds a real channel: the popcount of the activations counts
+            # these lanes only.
+            "mask": config.array.lanes,
+        }
     )
 
 

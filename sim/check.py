@@ -135,7 +135,7 @@ def _from_granules(tensor: TensorInfo, events: Events, geometry: Geometry) -> Re
     base = _addresses(tensor, geometry.rows)
     height, width, blocks = base.shape
     if tensor.kind == "raw":
-        item = 2 * max(1, RAW_BITS // geometry.lanes)
+        item = 2 * max(1, RAW_BITS // geometry.word_width)
         places = base[..., None, None] + (
             np.arange(geometry.rows)[:, None] * item + np.arange(item)[None, :]
         )  # [height, width, blocks, rows, granules of an item]

@@ -18,6 +18,7 @@ from compiler.program import Program, TensorInfo
 from golden.fixed_point import round_shift, saturate
 from hw import isa
 from hw.config import AcceleratorConfig
+from hw.memory.packing import bit_items
 
 __all__ = ["FunctionalError", "FunctionalSimulator", "LayerTrace"]
 
@@ -61,14 +62,14 @@ class FunctionalSimulator:
             )
         rows, lanes, memory = config.array.rows, config.array.lanes, config.memory
         self.program, self.config = program, config
-        self.rows, self.lanes = rows, lanes
+        self.rows, self.lanes, self.word_width = rows, lanes, config.array.word_width
         self.external = np.zeros(memory.external_words, np.uint32)
         self.activation = np.zeros((memory.activation_words * 2, rows), bool)
         self.columns = np.zeros((2, memory.column_granules, rows), bool)
         self.weights = np.zeros((memory.weight_words, rows, lanes), bool)
         self.coefficients = np.zeros((memory.coefficient_words, rows), np.int64)
         self.parameters = np.zeros(memory.parameter_words, np.uint32)
-        self.windows = np.zeros((memory.window_entries, 2), np.int64)
+        self.windows = np.zeros((memory.window_entries, config.array.granules), np.int64)
         self.masks = np.zeros((memory.window_entries, lanes), bool)
         self.passes = np.zeros((memory.pass_entries, 4), np.int64)
         self.thresholds = np.zeros((memory.threshold_groups, config.datapath.comparators, 2), int)
@@ -123,7 +124,7 @@ class FunctionalSimulator:
                 return int(lanes[address][lane])
             if info.kind == "planes":
                 return sum(int(lanes[address + j][lane]) << j for j in range(info.planes))
-            item = max(32, self.lanes)
+            item = max(32, self.word_width)
             granules = range(lane * item // self.rows, (lane * item + 32) // self.rows)
             bits = np.concatenate([lanes[address + g] for g in granules])
             return int(_signed(np.packbits(bits, bitorder="little").view("<u4"), 32)[0])
@@ -197,14 +198,16 @@ class FunctionalSimulator:
 
     # DMA -----------------------------------------------------------------------------------------
 
-    def _items(self, address: int, count: int) -> np.ndarray:
-        """``count`` items of lanes bits as bool [count, lanes]."""
-        words = -(-count * self.lanes // 32)
+    def _items(self, address: int, count: int, width: int) -> np.ndarray:
+        """``count`` items of ``width`` bits as bool [count, width]."""
+        item = bit_items(width)
+        place = 32 * item["words"] // item["entries"]
+        words = -(-count * place // 32)
         bits = np.unpackbits(
             self.external[address : address + words].astype("<u4").view(np.uint8),
             bitorder="little",
         )
-        return bits[: count * self.lanes].reshape(count, self.lanes).astype(bool)
+        return bits[: count * place].reshape(count, place)[:, :width].astype(bool)
 
     def _dma(self, f: Fields) -> None:
         target, base, count = isa.DmaTarget(f["target"]), f["address"], f["count"]
@@ -216,11 +219,11 @@ class FunctionalSimulator:
             packed = np.pad(packed, (0, -packed.size % 4)).view("<u4")
             self.external[f["external"] :][: len(packed)] = packed
         elif target is isa.DmaTarget.ACTIVATIONS:
-            self.activation[2 * base :][: 2 * count] = self._items(f["external"], count).reshape(
-                2 * count, rows
-            )
+            self.activation[2 * base :][: 2 * count] = self._items(
+                f["external"], count, self.word_width
+            ).reshape(2 * count, rows)
         elif target is isa.DmaTarget.WEIGHTS:
-            items = self._items(f["external"], count)
+            items = self._items(f["external"], count, self.lanes)
             self.weights[base : base + count // rows] = items.reshape(-1, rows, self.lanes)
         elif target is isa.DmaTarget.COEFFICIENTS:
             values = _signed(source[:count], self.config.datapath.coefficient_width)
@@ -228,12 +231,13 @@ class FunctionalSimulator:
         elif target is isa.DmaTarget.PARAMETERS:
             self.parameters[base : base + count] = source[:count]
         elif target is isa.DmaTarget.WINDOWS:
-            width = 1 + -(-self.lanes // 32)
+            granules = self.config.array.granules
+            pairs = -(-granules // 2)
+            width = pairs + -(-self.lanes // 32)
             entries = source[: count * width].reshape(count, width)
-            self.windows[base : base + count] = np.stack(
-                [entries[:, 0] & 0xFFFF, entries[:, 0] >> 16], axis=1
-            )
-            masks = np.ascontiguousarray(entries[:, 1:]).astype("<u4").view(np.uint8)
+            offsets = np.ascontiguousarray(entries[:, :pairs]).astype("<u4").view("<u2")
+            self.windows[base : base + count] = offsets[:, :granules]
+            masks = np.ascontiguousarray(entries[:, pairs:]).astype("<u4").view(np.uint8)
             bits = np.unpackbits(masks, axis=1, bitorder="little")
             self.masks[base : base + count] = bits[:, : self.lanes].astype(bool)
         elif target is isa.DmaTarget.PASSES:
@@ -252,7 +256,7 @@ class FunctionalSimulator:
     # FILL ----------------------------------------------------------------------------------------
 
     def _fill(self, f: Fields) -> None:
-        pixel_words = max(1, 32 // self.lanes)
+        pixel_words = max(1, 32 // self.word_width)
         unit = pixel_words if f["image"] else 1
         words = []
         for row in range(f["rows"]):
@@ -408,7 +412,7 @@ class FunctionalSimulator:
         )
         if kind is isa.OutputKind.RAW:
             items = (p & 0xFFFFFFFF).astype("<u4").view(np.uint8).reshape(len(p), self.rows, 4)
-            width = max(32, self.lanes)
+            width = max(32, self.word_width)
             bits = np.unpackbits(items, axis=2, bitorder="little")
             bits = np.pad(bits, ((0, 0), (0, 0), (0, width - 32)))
             granules = bits.reshape(len(p), -1, self.rows)

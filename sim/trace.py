@@ -38,7 +38,7 @@ class Geometry:
     stream_width: int
 
     @property
-    def lanes(self) -> int:
+    def word_width(self) -> int:
         return 2 * self.rows
 
 
@@ -156,7 +156,7 @@ def _events(lines: _Lines, geometry: Geometry, kind: str) -> Events:
     else:
         enable = lines.number(1)
         address = lines.number(_digits(geometry.activation_words))
-        data = lines.bits(geometry.lanes).reshape(lines.count, 2, geometry.rows)
+        data = lines.bits(geometry.word_width).reshape(lines.count, 2, geometry.rows)
     return Events(
         cycle=cycle, layer=layer, address=address, enable=enable, data=data, known=lines.known
     )

@@ -28,17 +28,12 @@ class ProcessingArray(wiring.Component):
     ----------
     config
         Sizes of the array.
-    group
-        As for :class:`Popcount`.
     """
 
-    def __init__(self, config: ArrayConfig, *, group: int = 16) -> None:
+    def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         self._elements = [
-            [
-                ProcessingElement(config.lanes, config.count_width, group=group)
-                for _ in range(config.rows + 1)
-            ]
+            [ProcessingElement(config.lanes, config.count_width) for _ in range(config.rows + 1)]
             for _ in range(config.columns)
         ]
         rows, columns, lanes = config.rows, config.columns, config.lanes

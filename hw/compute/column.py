@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..config import AcceleratorConfig
 from ..delay import data_register, delayed, hops
@@ -63,8 +64,10 @@ class GranuleMemory(wiring.Component):
 class ColumnBuffers(wiring.Component):
     """All column buffers with their base registers.
 
-    Column c reads the granules ``base[c] + low`` and ``base[c] + high`` of the half in use;
-    ``low``, ``high`` and ``half`` enter at column 0 and hop to the next column in every cycle.
+    Column c reads the granules ``base[c] + offset``, for all offsets of a step, of the half in use;
+    ``offsets`` and ``half`` enter at column 0 and hop to the next column in every cycle. A memory
+    gives two granules per cycle, so a half has one memory for every two granules of a step, all
+    with the same contents.
     ``start`` comes one cycle before the first word of a strip and hops alike: column c takes its
     base from the broadcast ``base`` when ``start`` reaches it, c cycles after column 0.
 
@@ -77,7 +80,7 @@ class ColumnBuffers(wiring.Component):
         Uses the sizes of the array and of the column buffers.
     """
 
-    #: Cycles from `low` and `high` to the activations of column 0.
+    #: Cycles from `offsets` to the activations of column 0.
     latency = 3
     #: Cycles from `write` to the end of the write in all columns.
     write_latency = 3
@@ -85,15 +88,16 @@ class ColumnBuffers(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self._columns = config.array.columns
         self._rows = config.array.rows
+        self._granules = config.array.granules
         self._depth = config.memory.column_granules
         granules = range(self._depth)
         super().__init__(
             {
                 "start": In(1),  # at column 0, one cycle before the first word of a strip
                 "base": In(granules),  # of column c, c cycles after `start`
-                "low": In(granules),  # at column 0
-                "high": In(granules),  # at column 0
-                "word": In(1),  # at column 0, with `low`; 0: the activations are zero
+                # At column 0, of each granule of the step.
+                "offsets": In(data.ArrayLayout(exact_log2(self._depth), self._granules)),
+                "word": In(1),  # at column 0, with `offsets`; 0: the activations are zero
                 "half": In(1),  # at column 0; half that is read
                 "write": In(ColumnWriteSignature(config)),
                 "activations": Out(data.ArrayLayout(config.array.lanes, self._columns)),
@@ -104,8 +108,7 @@ class ColumnBuffers(wiring.Component):
         m = Module()
         write_address, write_data, write_halves = self._staged_write(m)
         starts = hops(m, self.start, self._columns, name="start")
-        lows = hops(m, self.low, self._columns, name="low", reset_less=True)
-        highs = hops(m, self.high, self._columns, name="high", reset_less=True)
+        offsets = hops(m, self.offsets, self._columns, name="offsets", reset_less=True)
         # The half selects between the outputs, at the end of the latency.
         half = delayed(m, self.half, self.latency - 1, name="half")
         halves = hops(m, half, self._columns, name="half")
@@ -119,27 +122,46 @@ class ColumnBuffers(wiring.Component):
                 m.d.sync += base.eq(self.base)
             outputs = []
             for index, write_enable in enumerate(write_halves):
-                granules = GranuleMemory(self._rows, self._depth)
-                m.submodules[f"half_{index}_{column}"] = granules
                 enabled = Signal(name=f"write_{index}_{column}")
                 m.d.sync += enabled.eq(write_enable)
-                m.d.comb += granules.write.eq(enabled)
-                for port, offset in enumerate((lows[column], highs[column])):
-                    address = Signal(
-                        range(self._depth), name=f"address_{index}_{port}_{column}", reset_less=True
+                read = [base + offsets[column][granule] for granule in range(self._granules)]
+                outputs.append(
+                    Cat(
+                        self._copy(
+                            m,
+                            f"{index}_{column}_{first // GRANULES}",
+                            read[first : first + GRANULES],
+                            (write_enable, enabled, write_address, write_data),
+                        )
+                        for first in range(0, self._granules, GRANULES)
                     )
-                    m.d.sync += address.eq(base + offset)
-                    with m.If(write_enable):
-                        m.d.sync += address.eq(Cat(Const(port, 1), write_address))
-                    m.d.comb += [
-                        granules.address[port].eq(address),
-                        granules.data_in[port].eq(write_data.word_select(port, self._rows)),
-                    ]
-                outputs.append(Cat(granules.data_out[0], granules.data_out[1]))
+                )
             m.d.sync += activations[column].eq(0)
             with m.If(words[column]):
                 m.d.sync += activations[column].eq(Array(outputs)[halves[column]])
         return m
+
+    def _copy(
+        self,
+        m: Module,
+        name: str,
+        read: list[Value],
+        write: tuple[Signal, Signal, Signal, Signal],
+    ) -> Value:
+        """A memory of one half; returns the granules at the addresses ``read``, at most two."""
+        write_enable, enabled, write_address, write_data = write
+        m.submodules[f"half_{name}"] = granules = GranuleMemory(self._rows, self._depth)
+        m.d.comb += granules.write.eq(enabled)
+        for port in range(GRANULES):
+            address = Signal(range(self._depth), name=f"address_{name}_{port}", reset_less=True)
+            m.d.sync += address.eq(read[port] if port < len(read) else 0)
+            with m.If(write_enable):
+                m.d.sync += address.eq(Cat(Const(port, 1), write_address))
+            m.d.comb += [
+                granules.address[port].eq(address),
+                granules.data_in[port].eq(write_data.word_select(port, self._rows)),
+            ]
+        return Cat(granules.data_out[port] for port in range(len(read)))
 
     def _staged_write(self, m: Module) -> tuple[Signal, Signal, list[Signal]]:
         """Registered write: address and enable per half, and the data one cycle after them."""

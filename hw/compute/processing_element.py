@@ -32,12 +32,10 @@ class ProcessingElement(wiring.Component):
         Width of the operands.
     count_width
         Width of the count of a pass.
-    group
-        As for :class:`Popcount`.
     """
 
-    def __init__(self, lanes: int, count_width: int, *, group: int = 16) -> None:
-        self._popcount = Popcount(lanes, group=group)
+    def __init__(self, lanes: int, count_width: int) -> None:
+        self._popcount = Popcount(lanes)
         self._count_width = count_width
         super().__init__(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..config import AcceleratorConfig
 from ..delay import data_register, delayed
@@ -66,7 +67,7 @@ class RowTable(wiring.Component):
 
 
 class WindowTable(wiring.Component):
-    """Window table: offsets of the two granules of a word, and the mask of its lanes.
+    """Window table: offsets of the granules of a step, and the mask of its lanes.
 
     The mask is needed later than the offsets, with the activations; it has a memory and an
     address of its own.
@@ -77,7 +78,7 @@ class WindowTable(wiring.Component):
         Uses the sizes of the array, the column buffers and the window table.
     """
 
-    #: Cycles from `address` and `plane` to `low` and `high`.
+    #: Cycles from `address` and `plane` to `offsets`.
     latency = 3
     #: Cycles from `mask_address` to `mask`.
     mask_latency = RowTable.latency
@@ -91,9 +92,9 @@ class WindowTable(wiring.Component):
             {
                 "write": In(TableWriteSignature(depth=entries, width=width)),
                 "address": In(range(entries)),
-                "plane": In(granules),  # with `address`; added to both offsets
-                "low": Out(granules),  # offset of the low granule from the base of a column
-                "high": Out(granules),  # offset of the high granule from the base of a column
+                "plane": In(granules),  # with `address`; added to all offsets
+                # Of each granule, from the base of a column.
+                "offsets": Out(data.ArrayLayout(exact_log2(len(granules)), config.array.granules)),
                 "mask_address": In(range(entries)),
                 "mask": Out(config.array.lanes),  # lanes that hold a real channel
             }
@@ -103,17 +104,17 @@ class WindowTable(wiring.Component):
         m = Module()
         entries = self._config.memory.window_entries
         lanes = self._config.array.lanes
-        width = len(self.low)
-        m.submodules.offsets = offsets = RowTable(depth=entries, width=2 * width)
+        granules = self._config.array.granules
+        width = exact_log2(self._config.memory.column_granules)
+        m.submodules.offsets = offsets = RowTable(depth=entries, width=granules * width)
         m.submodules.masks = masks = RowTable(depth=entries, width=lanes)
         entry = data.View(window_entry(self._config), self.write.data)
         plane = delayed(m, self.plane, 2, name="plane", reset_less=True)
-        low = data_register(m, self.low, name="low")
-        high = data_register(m, self.high, name="high")
+        sums = data_register(m, self.offsets, name="sums")
 
         m.d.comb += [
             offsets.address.eq(self.address),
-            offsets.write.data.eq(Cat(entry.low[:width], entry.high[:width])),
+            offsets.write.data.eq(Cat(entry.offsets[i][:width] for i in range(granules))),
             masks.address.eq(self.mask_address),
             masks.write.data.eq(entry.mask),
             self.mask.eq(masks.entries[0]),
@@ -124,7 +125,7 @@ class WindowTable(wiring.Component):
                 table.write.address.eq(self.write.address),
             ]
         m.d.sync += [
-            low.eq(offsets.entries[0][:width] + plane),
-            high.eq(offsets.entries[0][width:] + plane),
+            sums[index].eq(offsets.entries[0].word_select(index, width) + plane)
+            for index in range(granules)
         ]
         return m

@@ -14,7 +14,7 @@ __all__ = ["ActivationMemory", "activation_item"]
 def activation_item(config: AcceleratorConfig) -> data.StructLayout:
     """One whole word and its address."""
     return data.StructLayout(
-        {"address": exact_log2(config.memory.activation_words), "data": config.array.lanes}
+        {"address": exact_log2(config.memory.activation_words), "data": config.array.word_width}
     )
 
 
@@ -34,7 +34,7 @@ class ActivationMemory(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._words = config.memory.activation_words
-        self._lanes = config.array.lanes
+        self._word_width = config.array.word_width
         #: Contents; a testbench may look at ``data``.
         self.memory = memory.Memory(
             shape=data.ArrayLayout(config.array.rows, GRANULES_PER_WORD),
@@ -53,7 +53,7 @@ class ActivationMemory(wiring.Component):
                 # Addresses that the DMA engine stores from; the word comes one cycle after the
                 # transfer on `dma_data`.
                 "dma_read": In(stream.Signature(address)),
-                "dma_data": Out(config.array.lanes),
+                "dma_data": Out(config.array.word_width),
             }
         )
 

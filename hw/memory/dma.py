@@ -37,9 +37,9 @@ class DmaEngine(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
         self._formats = formats = entry_formats(config)
-        lanes, coefficient = config.array.lanes, config.datapath.coefficient_width
+        coefficient = config.datapath.coefficient_width
         self._widths = {
-            DmaTarget.WEIGHTS: lanes,
+            DmaTarget.WEIGHTS: config.array.lanes,
             DmaTarget.COEFFICIENTS: coefficient,
             DmaTarget.PARAMETERS: 32,
             DmaTarget.WINDOWS: window_entry(config).size,
@@ -72,7 +72,7 @@ class DmaEngine(wiring.Component):
                 "activation_read": Out(
                     stream.Signature(unsigned(exact_log2(config.memory.activation_words)))
                 ),
-                "activation_data": In(lanes),
+                "activation_data": In(config.array.word_width),
                 **tables,
             }
         )
@@ -225,7 +225,7 @@ class DmaEngine(wiring.Component):
                 bits.word_select(comparator, 64)[: part.size]
                 for comparator in range(self._config.datapath.comparators)
             )
-        return bits[: self._widths.get(target, self._config.array.lanes)]
+        return bits[: self._widths.get(target, self._config.array.word_width)]
 
 
 def words_of(form: EntryFormat, count: Value) -> Value:

@@ -48,10 +48,10 @@ class FillEngine(wiring.Component):
     def __init__(self, config: AcceleratorConfig, *, column_delay: int | None = None) -> None:
         columns = config.array.columns
         self._config = config
-        self._lanes = config.array.lanes
+        self._word_width = config.array.word_width
         self._column_delay = columns + 2 if column_delay is None else column_delay
         self._column_words = config.memory.column_granules // GRANULES_PER_WORD
-        self._pixel_words = max(1, PIXEL_BITS // self._lanes)
+        self._pixel_words = max(1, PIXEL_BITS // self._word_width)
         super().__init__(
             {
                 # One at a time.
@@ -152,9 +152,9 @@ class FillEngine(wiring.Component):
         part_last = Signal()
         steps = walker.steps
         taken = steps.valid & steps.ready
-        request = Signal(requested_word(self._lanes))
-        fetched = Signal(requested_word(self._lanes))
-        word = stream.Signature(requested_word(self._lanes)).create(path=("word",))
+        request = Signal(requested_word(self._word_width))
+        fetched = Signal(requested_word(self._word_width))
+        word = stream.Signature(requested_word(self._word_width)).create(path=("word",))
 
         m.d.comb += [
             part_last.eq(~image | ~steps.payload.interior | (part == self._pixel_words - 1)),
@@ -194,11 +194,11 @@ class FillEngine(wiring.Component):
     ) -> None:
         """Words to pixels; the queue has room for all pixels with credit."""
         pixel = Signal(PIXEL_BITS)
-        if self._lanes < PIXEL_BITS:
-            parts = Signal(PIXEL_BITS - self._lanes)
+        if self._word_width < PIXEL_BITS:
+            parts = Signal(PIXEL_BITS - self._word_width)
             m.d.comb += pixel.eq(Cat(parts, word.payload.data))
             with m.If(word.valid):
-                m.d.sync += parts.eq(pixel >> self._lanes)
+                m.d.sync += parts.eq(pixel >> self._word_width)
         else:
             m.d.comb += pixel.eq(word.payload.data)
         m.d.comb += [
@@ -234,8 +234,8 @@ class FillEngine(wiring.Component):
         ]
 
 
-def requested_word(lanes: int) -> data.StructLayout:
+def requested_word(width: int) -> data.StructLayout:
     """A word on its way through the read pipeline."""
     return data.StructLayout(
-        {"interior": 1, "row_first": 1, "last": 1, "part_last": 1, "data": lanes}
+        {"interior": 1, "row_first": 1, "last": 1, "part_last": 1, "data": width}
     )

@@ -7,7 +7,7 @@ from hw.config import AcceleratorConfig
 from hw.isa import DmaTarget
 from hw.payloads import threshold_group
 
-__all__ = ["WORD", "EntryFormat", "entry_formats"]
+__all__ = ["WORD", "EntryFormat", "bit_items", "entry_formats"]
 
 WORD = 32
 """Bits of an external memory word."""
@@ -31,22 +31,32 @@ class EntryFormat:
         return -(-count // self.entries) * self.words
 
 
+def bit_items(width: int) -> dict[str, int]:
+    """Words and entries of items of ``width`` bits: several share a word if they fill it."""
+    if WORD % width == 0:
+        return {"words": 1, "entries": WORD // width}
+    return {"words": ceil(width / WORD), "entries": 1}
+
+
 def entry_formats(config: AcceleratorConfig) -> dict[DmaTarget, EntryFormat]:
     """The formats of ``docs/architecture.md``, section Data formats."""
     lanes, rows, sizes = config.array.lanes, config.array.rows, config.memory
-    item = {"words": max(1, lanes // WORD), "entries": max(1, WORD // lanes)}
     comparators = config.datapath.comparators
     assert threshold_group(config).length == comparators
     return {
-        DmaTarget.WEIGHTS: EntryFormat(depth=sizes.weight_words, rows=rows, **item),
+        DmaTarget.WEIGHTS: EntryFormat(depth=sizes.weight_words, rows=rows, **bit_items(lanes)),
         DmaTarget.COEFFICIENTS: EntryFormat(depth=sizes.coefficient_words, rows=rows, words=1),
         DmaTarget.PARAMETERS: EntryFormat(depth=sizes.parameter_words, rows=1, words=1),
         DmaTarget.WINDOWS: EntryFormat(
-            depth=sizes.window_entries, rows=1, words=1 + ceil(lanes / WORD)
+            depth=sizes.window_entries,
+            rows=1,
+            words=ceil(config.array.granules / 2) + ceil(lanes / WORD),
         ),
         DmaTarget.PASSES: EntryFormat(depth=sizes.pass_entries, rows=1, words=2),
         DmaTarget.THRESHOLDS: EntryFormat(
             depth=sizes.threshold_groups, rows=1, words=2 * comparators
         ),
-        DmaTarget.ACTIVATIONS: EntryFormat(depth=sizes.activation_words, rows=1, **item),
+        DmaTarget.ACTIVATIONS: EntryFormat(
+            depth=sizes.activation_words, rows=1, **bit_items(config.array.word_width)
+        ),
     }

@@ -25,7 +25,7 @@ class ActivationStore(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._depth = config.memory.activation_words
-        self._lanes = config.array.lanes
+        self._word_width = config.array.word_width
         super().__init__(
             {
                 # One cycle: begin.
@@ -35,7 +35,7 @@ class ActivationStore(wiring.Component):
                 "count": In(20),
                 # Reads of the activation memory; the word comes one cycle after the transfer.
                 "read": Out(stream.Signature(unsigned(exact_log2(self._depth)))),
-                "data": In(self._lanes),
+                "data": In(self._word_width),
                 # External words.
                 "words": Out(stream.Signature(unsigned(WORD))),
                 # One cycle: the last external word has been taken.
@@ -47,8 +47,8 @@ class ActivationStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        items = max(1, WORD // self._lanes)
-        parts = max(1, self._lanes // WORD)
+        items = max(1, WORD // self._word_width)
+        parts = max(1, self._word_width // WORD)
         address = Signal(17)
         left = Signal(20)
         buffer = Signal(WORD * parts)
@@ -77,7 +77,10 @@ class ActivationStore(wiring.Component):
                     m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
                     m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.sync += [buffer.word_select(item, self._lanes).eq(self.data), item.eq(item + 1)]
+                m.d.sync += [
+                    buffer.word_select(item, self._word_width).eq(self.data),
+                    item.eq(item + 1),
+                ]
                 with m.If((item == items - 1) | (left == 0)):
                     m.next = "SEND"
                 with m.Else():

@@ -116,7 +116,7 @@ class RawWriter(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.lanes = config.array.lanes
+        self.word_width = config.array.word_width
         self.width = config.datapath.accumulator_width
         self.words = self.item_cycles(config)
         super().__init__(
@@ -132,7 +132,7 @@ class RawWriter(wiring.Component):
     @staticmethod
     def item_cycles(config: AcceleratorConfig) -> int:
         """Words of an item: cycles from one item to the next."""
-        return max(1, config.datapath.accumulator_width // config.array.lanes)
+        return max(1, config.datapath.accumulator_width // config.array.word_width)
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -145,7 +145,7 @@ class RawWriter(wiring.Component):
         m.d.sync += first.eq(taken & self.i.payload.first)
         with m.If(active):
             m.d.sync += [
-                value.eq(value >> self.lanes),
+                value.eq(value >> self.word_width),
                 following.eq(self.write.address + 1),
                 remaining.eq(remaining - 1),
             ]
@@ -158,7 +158,7 @@ class RawWriter(wiring.Component):
         m.d.comb += [
             self.write.enable.eq(active.replicate(2)),
             self.write.address.eq(Mux(first, self.granule[1:], following)),
-            self.write.data.eq(value[: self.lanes]),
+            self.write.data.eq(value[: self.word_width]),
             self.finished.eq(last_item & (remaining == 1)),
         ]
         return m

@@ -22,7 +22,7 @@ from tests.hw.machine import Host, Machine, instruction, words_of
 
 TINY = PRESETS["tiny"]
 ROWS = TINY.array.rows
-LANES = TINY.array.lanes
+LANES = TINY.array.word_width
 PIXELS = 5
 DATA = 256
 RESULT = 512

@@ -27,8 +27,8 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         ({"rows": 128}, r"^array rows must be a power of two from 4 to 64, not 128$"),
         ({"columns": 0}, r"^array columns must be a power of two from 2 to 64, not 0$"),
         (
-            {"columns": 4, "drain_lanes": 4},
-            r"^array drain lanes must be at most half .* not 4 of 4$",
+            {"granules": 17},
+            r"^array granules must be 1 to 16, not 17$",
         ),
         ({"count_width": 17}, r"^array count width must be 8 to 16, not 17$"),
     ],
@@ -69,7 +69,8 @@ def test_the_fingerprint_tells_sizes_apart_and_not_names() -> None:
 def test_derived_sizes_follow_from_the_array(name: str) -> None:
     config = preset(name)
     array = config.array
-    assert array.lanes == 2 * array.rows
+    assert array.lanes == array.granules * array.rows
+    assert array.word_width == 2 * array.rows
     assert array.drain_period * array.drain_lanes == array.columns
     assert array.binary_macs_per_cycle == array.rows * array.columns * array.lanes
     assert array.pass_words_maximum * array.lanes < 1 << array.count_width

@@ -51,7 +51,7 @@ class Replay(wiring.Component):
             "trace__stream": Out(config.datapath.stream_width * rows),
             "trace__activation_enable": Out(2),
             "trace__activation_address": Out(range(config.memory.activation_words)),
-            "trace__activation": Out(config.array.lanes),
+            "trace__activation": Out(config.array.word_width),
         }
         for engine in ENGINES:
             ports |= {f"retired__{engine}__valid": Out(1), f"retired__{engine}__layer": Out(8)}

@@ -20,8 +20,8 @@ class Tables:
     """bool [word, row, lane]"""
     coefficients: np.ndarray
     """int64 [address, row]"""
-    windows: list[tuple[int, int, np.ndarray]]
-    """low, high, mask as bool [lane]"""
+    windows: list[tuple[list[int], np.ndarray]]
+    """offsets of the granules, mask as bool [lane]"""
     passes: list[tuple[int, int, int, int]] = field(default_factory=list)
     """window, length, plane, weight"""
 
@@ -29,7 +29,7 @@ class Tables:
     def random(cls, config: AcceleratorConfig, rng: random.Random, windows: int = 16) -> Tables:
         generator = np.random.default_rng(rng.getrandbits(32))
         array, memory = config.array, config.memory
-        offsets = generator.integers(0, 64, (windows, 2))
+        offsets = generator.integers(0, 64, (windows, array.granules))
         masks = generator.integers(0, 8, (windows, array.lanes)) > 0
         return cls(
             config=config,
@@ -37,10 +37,7 @@ class Tables:
             coefficients=generator.integers(
                 -(1 << 17), 1 << 17, (memory.coefficient_words, array.rows)
             ),
-            windows=[
-                (int(low), int(high), mask)
-                for (low, high), mask in zip(offsets, masks, strict=True)
-            ],
+            windows=list(zip(offsets.tolist(), masks, strict=True)),
         )
 
     def add_passes(self, rng: random.Random, lengths: list[int]) -> int:
@@ -64,13 +61,9 @@ class Tables:
                 for index, (window, length, plane, weight) in enumerate(passes):
                     dot = np.zeros(self.config.array.rows, np.int64)
                     for word in range(length):
-                        low, high, mask = self.windows[window + word]
-                        bits = np.concatenate(
-                            [
-                                granules[(base + plane + low) % len(granules)],
-                                granules[(base + plane + high) % len(granules)],
-                            ]
-                        )
+                        offsets, mask = self.windows[window + word]
+                        addresses = (base + plane + np.array(offsets)) % len(granules)
+                        bits = granules[addresses].ravel()
                         signs = 2 * self.weights[tile_weight + weight + word].astype(np.int64)
                         dot += signs @ bits - (mask & bits).sum()
                     total += dot * self.coefficients[tile_coefficient + index]
@@ -134,6 +127,12 @@ def pack(bits) -> int:
     return sum(int(bit) << index for index, bit in enumerate(bits))
 
 
+def window_bits(offsets: list[int], mask: int) -> int:
+    """A window table entry: an even number of 16-bit offsets, then the mask."""
+    places = len(offsets) + len(offsets) % 2
+    return sum(offset << 16 * i for i, offset in enumerate(offsets)) | mask << 16 * places
+
+
 async def write_table(ctx, port, entries) -> None:
     """Write (row, address, data) through a table's write port, one per cycle."""
     for row, address, value in entries:
@@ -150,8 +149,8 @@ async def load_tables(ctx, dut, tables: Tables) -> None:
     array = tables.config.array
     writes = {
         "windows": [
-            (0, i, low | high << 16 | pack(mask) << 32)
-            for i, (low, high, mask) in enumerate(tables.windows)
+            (0, i, window_bits(offsets, pack(mask)))
+            for i, (offsets, mask) in enumerate(tables.windows)
         ],
         "passes": [
             (0, i, sum(value << 16 * j for j, value in enumerate(entry)))

@@ -15,7 +15,7 @@ from tests.hw.compute.oracle import wrap
 TINY = PRESETS["tiny"]
 CONFIGS = [
     replace(TINY, array=replace(TINY.array, rows=4, columns=columns, drain_lanes=lanes))
-    for columns, lanes in [(2, 1), (4, 2), (8, 2), (8, 1), (8, 4)]
+    for columns, lanes in [(2, 1), (4, 2), (8, 2), (8, 1), (8, 4), (4, 4)]
 ]
 
 

@@ -37,7 +37,11 @@ NARROW = replace(
     memory=replace(TINY.memory, column_granules=256),
 )
 LONG = replace(WIDE, name="long", array=replace(WIDE.array, columns=16, drain_lanes=8))
-CONFIGS = [replace(TINY, memory=replace(TINY.memory, column_granules=256)), WIDE, NARROW]
+# A step of an odd number of granules, and a multiplier for each element.
+DENSE = replace(
+    WIDE, name="dense", array=replace(WIDE.array, granules=9, drain_lanes=8, count_width=12)
+)
+CONFIGS = [replace(TINY, memory=replace(TINY.memory, column_granules=256)), WIDE, NARROW, DENSE]
 STROBES = ("array_busy", "wait_drain", "wait_post", "busy", "idle", "done")
 CYCLE_LIMIT = 40_000
 

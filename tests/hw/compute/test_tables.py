@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+import pytest
 from amaranth.sim import Simulator
 
 from hw.compute.tables import RowTable, WindowTable
 from hw.config import PRESETS
-from tests.hw.compute.oracle import write_table
+from tests.hw.compute.oracle import window_bits, write_table
 
 TINY = PRESETS["tiny"]
 
@@ -40,20 +42,19 @@ def test_row_table_reads_all_rows_and_holds_when_stopped():
     simulator.run()
 
 
-def test_window_table_adds_the_plane_to_both_offsets():
-    rng = random.Random(0)
-    dut = WindowTable(TINY)
+@pytest.mark.parametrize("step", [1, 2, 3, 9])
+def test_window_table_adds_the_plane_to_all_offsets(step):
+    rng = random.Random(step)
+    config = replace(TINY, array=replace(TINY.array, granules=step))
+    dut = WindowTable(config)
     entries, granules = TINY.memory.window_entries, TINY.memory.column_granules
-    lanes = TINY.array.lanes
     content = [
-        (rng.randrange(granules), rng.randrange(granules), rng.getrandbits(lanes))
+        ([rng.randrange(granules) for _ in range(step)], rng.getrandbits(config.array.lanes))
         for _ in range(entries)
     ]
 
     async def testbench(ctx):
-        packed = [
-            (0, i, low | high << 16 | mask << 32) for i, (low, high, mask) in enumerate(content)
-        ]
+        packed = [(0, i, window_bits(offsets, mask)) for i, (offsets, mask) in enumerate(content)]
         await write_table(ctx, dut.write, packed)
         requests = [
             (rng.randrange(entries), rng.randrange(granules), rng.randrange(entries))
@@ -65,11 +66,10 @@ def test_window_table_adds_the_plane_to_both_offsets():
             ctx.set(dut.mask_address, mask_address)
             if cycle >= dut.latency:
                 address, plane, _ = requests[cycle - dut.latency]
-                low, high, _ = content[address]
-                assert ctx.get(dut.low) == (low + plane) % granules
-                assert ctx.get(dut.high) == (high + plane) % granules
+                for place, offset in enumerate(content[address][0]):
+                    assert ctx.get(dut.offsets[place]) == (offset + plane) % granules
                 mask_address = requests[cycle - dut.mask_latency][2]
-                assert ctx.get(dut.mask) == content[mask_address][2]
+                assert ctx.get(dut.mask) == content[mask_address][1]
             await ctx.tick()
 
     simulator = Simulator(dut)

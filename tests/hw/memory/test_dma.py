@@ -28,7 +28,10 @@ WIDE = replace(
     array=replace(TINY.array, rows=32),
     datapath=replace(TINY.datapath, comparators=5),
 )
-CONFIGS = {config.name: config for config in (TINY, SMALL, LARGE, WIDE)}
+# Items that neither fill a word nor a number of words.
+ODD = replace(TINY, name="odd", array=replace(TINY.array, granules=3))
+DENSE = replace(TINY, name="dense", array=replace(TINY.array, rows=8, granules=9))
+CONFIGS = {config.name: config for config in (TINY, SMALL, LARGE, WIDE, ODD, DENSE)}
 WORDS = 4096
 TABLES = [target for target in DmaTarget if target != DmaTarget.ACTIVATIONS]
 
@@ -134,13 +137,14 @@ def random_entry(config: AcceleratorConfig, target: DmaTarget, rng: Random):
     """An entry as the table holds it, and its external words (not for shared words)."""
     lanes = config.array.lanes
 
-    def split(value: int) -> list[int]:
-        return [value >> (32 * part) & 0xFFFFFFFF for part in range(-(-lanes // 32))]
+    def split(value: int, width: int) -> list[int]:
+        return [value >> (32 * part) & 0xFFFFFFFF for part in range(-(-width // 32))]
 
     match target:
         case DmaTarget.WEIGHTS | DmaTarget.ACTIVATIONS:
-            value = rng.getrandbits(lanes)
-            return value, split(value)
+            width = item_width(config, target)
+            value = rng.getrandbits(width)
+            return value, split(value, width)
         case DmaTarget.COEFFICIENTS:
             value = rng.getrandbits(18)
             return value, [value | rng.getrandbits(14) << 18]
@@ -148,8 +152,9 @@ def random_entry(config: AcceleratorConfig, target: DmaTarget, rng: Random):
             value = rng.getrandbits(32)
             return value, [value]
         case DmaTarget.WINDOWS:
-            first, mask = rng.getrandbits(32), rng.getrandbits(lanes)
-            return first | mask << 32, [first, *split(mask)]
+            pairs = -(-config.array.granules // 2)
+            offsets, mask = rng.getrandbits(32 * pairs), rng.getrandbits(lanes)
+            return offsets | mask << 32 * pairs, split(offsets, 32 * pairs) + split(mask, lanes)
         case DmaTarget.PASSES:
             words = [rng.getrandbits(32), rng.getrandbits(32)]
             return words[0] | words[1] << 32, words
@@ -167,16 +172,21 @@ def external_image(config: AcceleratorConfig, target: DmaTarget, count: int, rng
     """``count`` entries and their external words."""
     entries = [random_entry(config, target, rng) for _ in range(count)]
     values = [value for value, _ in entries]
-    lanes = config.array.lanes
-    if lanes >= 32 or target not in (DmaTarget.WEIGHTS, DmaTarget.ACTIVATIONS):
+    is_item = target in (DmaTarget.WEIGHTS, DmaTarget.ACTIVATIONS)
+    width = item_width(config, target) if is_item else 0
+    if not is_item or 32 % width:
         return values, [word for _, words in entries for word in words]
-    return values, pack(values, lanes)
+    return values, pack(values, width)
 
 
-def pack(values: list[int], lanes: int) -> list[int]:
-    share = 32 // lanes
+def item_width(config: AcceleratorConfig, target: DmaTarget) -> int:
+    return config.array.lanes if target == DmaTarget.WEIGHTS else config.array.word_width
+
+
+def pack(values: list[int], width: int) -> list[int]:
+    share = 32 // width
     groups = [values[first : first + share] for first in range(0, len(values), share)]
-    return [sum(v << (lanes * place) for place, v in enumerate(group)) for group in groups]
+    return [sum(v << (width * place) for place, v in enumerate(group)) for group in groups]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -215,7 +225,7 @@ def test_activations_are_loaded_and_stored_beside_the_other_engines(name: str) -
         {"target": target, "address": source, "external": 0, "count": count},
         {"store": 1, "target": target, "address": source, "external": copy, "count": count},
     ]
-    mask = (1 << config.array.lanes) - 1
+    mask = (1 << config.array.word_width) - 1
     checked = []
 
     async def inspect(ctx):

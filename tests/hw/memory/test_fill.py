@@ -58,7 +58,7 @@ def padded_rows(fill: Fill, interior):
 
 
 def expected_words(config: AcceleratorConfig, fill: Fill, memory: list[int]) -> list[int]:
-    lanes, rows = config.array.lanes, config.array.rows
+    lanes, rows = config.array.word_width, config.array.rows
     if not fill.image:
         cells = padded_rows(fill, lambda y, x: memory[fill.source + y * fill.source_stride + x])
         return [word for row in cells for word in row]
@@ -96,7 +96,7 @@ def run(config: AcceleratorConfig, fills: list[Fill], memory: list[int], seed: i
 
     async def memory_peer(ctx):
         async for _, _, enable, address in ctx.tick().sample(dut.read.enable, dut.read.address):
-            value = memory[address] if enable else rng.getrandbits(config.array.lanes)
+            value = memory[address] if enable else rng.getrandbits(config.array.word_width)
             ctx.set(dut.read.data, value)
 
     async def monitor(ctx):
@@ -131,7 +131,7 @@ def run(config: AcceleratorConfig, fills: list[Fill], memory: list[int], seed: i
 
 def memory_of(config: AcceleratorConfig, seed: int) -> list[int]:
     rng = Random(seed)
-    return [rng.getrandbits(config.array.lanes) for _ in range(config.memory.activation_words)]
+    return [rng.getrandbits(config.array.word_width) for _ in range(config.memory.activation_words)]
 
 
 def check(config: AcceleratorConfig, fills: list[Fill], seed: int):

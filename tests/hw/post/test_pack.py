@@ -101,7 +101,7 @@ def test_plane_j_is_bit_j_of_the_codes(planes: int) -> None:
 def test_raw_items_follow_each_other_low_part_first(rows: int) -> None:
     source = random.Random(rows)
     config = with_rows(rows)
-    lanes = config.array.lanes
+    lanes = config.array.word_width
     item_cycles = RawWriter.item_cycles(config)
     dut = Pack(config)
     written = Written(dut, rows)
