@@ -8,6 +8,7 @@ import numpy as np
 
 from hw import isa
 from hw.config import AcceleratorConfig
+from hw.memory.packing import entry_formats
 
 from .image import coefficient_words, pass_words, weight_words, window_words
 from .program import ProgramError
@@ -23,7 +24,6 @@ TARGETS = {
     Table.PASSES: isa.DmaTarget.PASSES,
     Table.THRESHOLDS: isa.DmaTarget.THRESHOLDS,
 }
-ROW_TABLES = (Table.WEIGHTS, Table.COEFFICIENTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +35,25 @@ class Load:
     target: isa.DmaTarget
     address: int
     """On-chip address of the first entry."""
-    items: int
-    """DMA entries at each address: the rows for weights and coefficients, else 1."""
+    addresses: int
+    rows: int
+    """DMA entries at each address: the rows of weights and coefficients, else 1."""
+    step: int
+    """Addresses of a piece: the fewest that take whole words. The last piece may have less."""
     words: np.ndarray
-    """uint32 [addresses, words per address], as they lie in the external memory."""
+    """uint32 [pieces, words per piece], as they lie in the external memory."""
 
-    def cut(self, count: int) -> tuple[Load, Load]:
-        """The first ``count`` addresses, and the rest."""
-        rest = replace(self, address=self.address + count, words=self.words[count:])
-        return replace(self, words=self.words[:count]), rest
+    def cut(self, pieces: int) -> tuple[Load, Load]:
+        """The first ``pieces`` of them, and the rest."""
+        count = min(pieces * self.step, self.addresses)
+        first = replace(self, addresses=count, words=self.words[:pieces])
+        rest = replace(
+            self,
+            address=self.address + count,
+            addresses=self.addresses - count,
+            words=self.words[pieces:],
+        )
+        return first, rest
 
     def fields(self, external: int) -> dict[str, int]:
         """Fields of the DMA instruction if the words lie from word ``external`` on."""
@@ -52,7 +62,7 @@ class Load:
             "target": self.target.value,
             "address": self.address,
             "external": external,
-            "count": len(self.words) * self.items,
+            "count": self.addresses * self.rows,
         }
 
 
@@ -60,16 +70,19 @@ def table_load(
     table: Table, unit: Unit, bases: dict[Table, int], config: AcceleratorConfig
 ) -> Load | None:
     """The load of a unit's table; None if the unit has no such table."""
-    entries = entries_of(table, unit)
-    if entries == 0:
+    addresses = entries_of(table, unit)
+    if addresses == 0:
         return None
+    form = entry_formats(config)[TARGETS[table]]
+    step = max(1, form.entries // form.rows)
     return Load(
         tag=unit.plan.tag,
         target=TARGETS[table],
         address=bases[table],
-        items=config.array.rows if table in ROW_TABLES else 1,
-        # An address takes whole words: the R items of 2R bits of a weight word too, as R >= 4.
-        words=_packed(table, unit, bases, config).reshape(entries, -1),
+        addresses=addresses,
+        rows=form.rows,
+        step=step,
+        words=_packed(table, unit, bases, config).reshape(-(-addresses // step), -1),
     )
 
 

@@ -27,13 +27,13 @@ def cut_stages(loads: Iterable[Load], config: AcceleratorConfig) -> tuple[Stage,
     for load in loads:
         rest = load
         while len(rest.words):
-            count = max(0, room - isa.INSTRUCTION_WORDS) // rest.words.shape[1]
-            if count == 0:
-                # Ends: the smallest external memory holds any entry and two instructions.
+            pieces = max(0, room - isa.INSTRUCTION_WORDS) // rest.words.shape[1]
+            if pieces == 0:
+                # Ends: the smallest external memory holds any piece and two instructions.
                 stages.append(_stage(parts))
                 parts, room = [], empty
                 continue
-            part, rest = rest.cut(count)
+            part, rest = rest.cut(pieces)
             parts.append(part)
             room -= isa.INSTRUCTION_WORDS + part.words.size
     if parts:

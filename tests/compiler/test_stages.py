@@ -14,11 +14,14 @@ from compiler.disassembler import disassemble
 from compiler.loads import Load
 from compiler.program import Program, ProgramError, Stage
 from compiler.stages import cut_stages
+from golden.export import model_bytes
 from golden.integer_network import IntegerNetwork
 from golden.lowering import lower
-from golden.onnx_import import import_model
+from golden.onnx_import import import_bytes, import_model
+from golden.random_models import RandomLimits, random_model
 from hw import isa
 from hw.config import AcceleratorConfig, preset
+from hw.memory.packing import entry_formats
 from sim.functional import FunctionalSimulator
 
 MODEL = Path(__file__).parents[2] / "models" / "resnet20-cifar10-w2a2.onnx"
@@ -42,7 +45,7 @@ def program_of(external_words: int) -> Program:
 
 
 def dma_of(stage: Stage) -> list[dict[str, int]]:
-    """The DMA instructions of a stage, which holds no others but END."""
+    """The DMA instructions of a stage, which has no others but END."""
     loads, entry = [], stage.entry
     while True:
         words = stage.memory[entry : entry + isa.INSTRUCTION_WORDS]
@@ -57,14 +60,17 @@ def dma_of(stage: Stage) -> list[dict[str, int]]:
 
 def weights(addresses: int, config: AcceleratorConfig, address: int = 0) -> Load:
     """Weights whose external words are all different."""
-    rows = config.array.rows
-    words = np.arange(addresses * rows * config.array.lanes // 32, dtype=np.uint32)
+    form = entry_formats(config)[isa.DmaTarget.WEIGHTS]
+    step = max(1, form.entries // form.rows)
+    words = np.arange(form.words_of(addresses * form.rows), dtype=np.uint32)
     return Load(
         tag=3,
         target=isa.DmaTarget.WEIGHTS,
         address=address,
-        items=rows,
-        words=words.reshape(addresses, -1),
+        addresses=addresses,
+        rows=form.rows,
+        step=step,
+        words=words.reshape(-(-addresses // step), -1),
     )
 
 
@@ -88,6 +94,20 @@ def test_table_that_is_larger_than_a_stage_is_cut_between_weight_words(name: str
         address += count
     assert address == 500
     assert content == load.words.ravel().tolist()
+
+
+def test_table_with_two_addresses_in_a_word_is_cut_where_a_word_ends() -> None:
+    config = sized(1024, "tiny")
+    config = replace(config, array=replace(config.array, granules=1))
+    load = weights(2 * 1500 + 1, config)
+    assert load.words.shape == (1501, 1)
+    stages = cut_stages([load], config)
+    loads = [dma for stage in stages for dma in dma_of(stage)]
+    assert [dma["address"] for dma in loads] == [0, 2 * 1008]
+    assert [dma["count"] for dma in loads] == [4 * 2 * 1008, 4 * (2 * 492 + 1)]
+    held = [stage.memory[: stage.entry].tolist() for stage in stages]
+    assert [len(words) for words in held] == [1008, 493]
+    assert held[0] + held[1] == load.words.ravel().tolist()
 
 
 def test_stages_are_filled_as_far_as_whole_entries_go() -> None:
@@ -132,6 +152,27 @@ def test_shipped_model_has_the_same_tables_on_chip_with_any_number_of_stages() -
             loaded = getattr(several, table)
             assert loaded.any(), table
             np.testing.assert_array_equal(loaded, getattr(one, table), table)
+
+
+@pytest.mark.parametrize("granules", [1, 2, 3, 5, 8])
+def test_tables_of_any_step_reach_the_chip_through_several_stages(granules: int) -> None:
+    limits = RandomLimits(image=(5, 8), channels=10, planes=3, blocks=(1, 2), kernels=(1, 2, 3))
+    small = lower(import_bytes(model_bytes(random_model(3, limits))))
+    loaded = []
+    for external_words in (1 << 16, 1024):
+        config = sized(external_words, "tiny")
+        config = replace(
+            config,
+            array=replace(config.array, granules=granules),
+            memory=replace(config.memory, window_entries=512),
+        )
+        program = compile_network(small, config)
+        assert (len(program.stages) > 1) == (external_words == 1024)
+        simulator = FunctionalSimulator(program, config)
+        loaded.append([getattr(simulator, table) for table in TABLES])
+    for table, one, several in zip(TABLES, *loaded, strict=True):
+        assert one.any(), table
+        np.testing.assert_array_equal(several, one, table)
 
 
 def test_program_that_does_not_fit_while_it_runs_is_refused_with_the_words_of_each_use() -> None:
