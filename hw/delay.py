@@ -12,7 +12,7 @@ from amaranth.hdl import Module, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Register", "data_register", "delayed", "hops", "row_copies"]
+__all__ = ["ROWS_PER_COPY", "Register", "data_register", "delayed", "hops", "row_copies"]
 
 ROWS_PER_COPY = 4
 """Rows that share a copy of a control signal."""

@@ -112,7 +112,9 @@ class ComputeEngine(wiring.Component):
     def queue_depth(self) -> int:
         """Vectors in the queue and on their way to it, so many that strips that are as short as
         possible do not wait: a strip reserves its places when its last word is issued."""
-        return 1 << ceil_log2(self.vector_delay + VectorQueue.latency + self._config.array.columns)
+        return 1 << ceil_log2(
+            self.vector_delay + VectorQueue.latency + 1 + self._config.array.columns
+        )
 
     @property
     def vector_latency(self) -> int:
@@ -148,13 +150,14 @@ class ComputeEngine(wiring.Component):
         m.d.comb += [
             queue.write.eq(delayed(m, sequencer.emit, self.vector_delay, name="emit")),
             queue.data.eq(vector),
-            sequencer.popped.eq(queue.popped),
             self.done.eq(delayed(m, step.done, self.done_latency, name="done")),
             self.array_busy.eq(step.valid),
             self.busy.eq(loops.active | sequencer.active | self._in_flight(m, step.valid)),
             self.idle.eq(~self.busy & queue.empty),
         ]
         m.d.sync += [
+            # A register between the post engine's decision and the array's.
+            sequencer.popped.eq(queue.popped),
             self.wait_drain.eq(sequencer.wait_drain),
             self.wait_post.eq(sequencer.wait_post),
         ]

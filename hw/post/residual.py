@@ -18,8 +18,9 @@ class Residual(wiring.Component):
     vector of the window, and ``v`` follows the last one. As the sum is taken of shifted values
     modulo ``2 ** 32``, it equals the exact sum of the stream values shifted.
 
-    Latency ``Residual.LATENCY`` cycles, one vector per cycle. Stages: operand, bias | residual
-    register, shift by 0 to 3, shift by 0, 4, 8 or 12, shift by 0 or 16 and sum.
+    Latency ``Residual.LATENCY`` cycles, one vector per cycle. Stages: operand | address of the
+    residual, bias | memory, residual register, shift by 0 to 3, shift by 0, 4, 8 or 12, shift by 0
+    or 16 and sum.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class Residual(wiring.Component):
     i : In(positioned_stream(width, rows))
         Accumulators. The position is that of the next vector even before it comes.
     residuals : In(signed_vector(stream_width, rows))
-        Residuals of the vector of the cycle before.
+        Residuals of the vector of ``StreamMemory.LATENCY`` cycles before.
     bias : In(signed_vector(width, rows))
         Copied with the first vector of a tile.
     array : In(1)
@@ -50,7 +51,7 @@ class Residual(wiring.Component):
         Accumulator + bias, once per window in mode SUM, else for each vector; for the trace.
     """
 
-    LATENCY = 5
+    LATENCY = 6
 
     def __init__(self, *, rows: int, width: int, stream_width: int) -> None:
         self.rows = rows
@@ -85,8 +86,8 @@ class Residual(wiring.Component):
         def copies(value: ValueLike, name: str) -> list[Signal]:
             return row_copies(m, value, self.rows, name=name)
 
-        accumulate = copies(summing & ~position[3].window_first, "accumulate")
-        enable = copies(valid[3], "enable")
+        accumulate = copies(summing & ~position[4].window_first, "accumulate")
+        enable = copies(valid[4], "enable")
         # Settings stand still from two cycles before the first vector of a command.
         array = copies(self.array, "array")
         unused = copies(self.mode == ResidualMode.NONE, "unused")
@@ -95,7 +96,7 @@ class Residual(wiring.Component):
             biased = self._biased(m, row, array[row])
             m.d.comb += self.biased.payload[row].eq(biased)
             shifted = self._shifted(m, row, unused[row], shift[row])
-            start = delayed(m, biased, 2, name="start", reset_less=True)
+            start = delayed(m, biased, 3, name="start", reset_less=True)
             total = totals[row]
             with m.If(enable[row]):
                 m.d.sync += total.eq(Mux(accumulate[row], total, start) + shifted)
@@ -140,11 +141,11 @@ class Residual(wiring.Component):
         """Position of the results: a summed window counts as one vector."""
         held, tile_first = Signal(), Signal()  # the window began the tile
         m.d.comb += [
-            tile_first.eq(position[5].tile_first | held & ~position[5].window_first),
-            self.o.valid.eq(valid[5] & ~(summing & ~position[5].window_last)),
-            self.o.payload.position.eq(position[5]),
+            tile_first.eq(position[6].tile_first | held & ~position[6].window_first),
+            self.o.valid.eq(valid[6] & ~(summing & ~position[6].window_last)),
+            self.o.payload.position.eq(position[6]),
         ]
-        with m.If(valid[5]):
+        with m.If(valid[6]):
             m.d.sync += held.eq(tile_first)
         with m.If(summing):
             m.d.comb += [

@@ -6,6 +6,7 @@ import pytest
 
 from hw.isa import ResidualMode
 from hw.post.residual import Residual
+from hw.post.stream_memory import StreamMemory
 from tests.hw.post.peers import drive, places, random_vectors, values_of
 
 ROWS = 4
@@ -41,13 +42,13 @@ def test_residual_matches_integers(mode: ResidualMode, shift: int, array: int) -
         ctx.set(dut.i.payload.values, accumulators[index])
         ctx.set(dut.bias, biases[index * 2 // count] if first else [7] * ROWS)
 
-    current, answer = iter(residuals), [99] * ROWS
+    current = iter(residuals)
+    answers = [[99] * ROWS] * StreamMemory.LATENCY
 
     def observe(ctx, cycle):
-        nonlocal answer
-        # The residual memory answers one cycle after the vector.
-        ctx.set(dut.residuals, answer)
-        answer = next(current) if ctx.get(dut.i.valid) else [99] * ROWS
+        # The residual memory answers some cycles after the vector.
+        ctx.set(dut.residuals, answers.pop(0))
+        answers.append(next(current) if ctx.get(dut.i.valid) else [99] * ROWS)
         if ctx.get(dut.biased.valid):
             biased.append(values_of(ctx, dut.biased.payload, ROWS))
         if ctx.get(dut.o.valid):
