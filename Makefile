@@ -14,7 +14,7 @@ BOARD ?= ulx3s
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim waves bitstream flash test lint format data doctor lock docs clean
+.PHONY: help setup sim waves bitstream bench flash test lint format data doctor lock docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ waves: $(READY) ## open the waveform of the last mismatch
 
 bitstream: $(READY) ## build the bitstream for BOARD
 	@$(BIN)/lqfpga bitstream --board $(BOARD) $(ARGS)
+
+bench: $(READY) ## measure area, clock, cycles and speeds (builds the bitstream if needed)
+	@$(BIN)/lqfpga bench $(MODEL) --images $(IMAGES) --board $(BOARD) $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
 
 flash: $(READY) ## program BOARD
 	@$(BIN)/lqfpga flash --board $(BOARD) $(ARGS)

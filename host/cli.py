@@ -269,6 +269,29 @@ def sim(
 
 
 @cli.command()
+@click.argument("models", type=FILE, nargs=-1, required=True)
+@click.option("--images", type=click.Path(path_type=Path), help="Folder or .npz, as for `sim`.")
+@click.option("--limit", default=2, show_default=True, help="Images simulated per model.")
+@click.option("--board", default="ulx3s", show_default=True, help="Board whose bitstream is used.")
+@click.option("--out", type=FOLDER, default=Path("build/bench"), show_default=True)
+def bench(models: tuple[Path, ...], images: Path | None, limit: int, board: str, out: Path) -> None:
+    """Measure area, clock, cycles and speeds, and print them beside the figures of others.
+
+    Builds the board's bitstream if there is none of these sources (a quarter of an hour for the
+    largest). Writes report.json.
+
+    \b
+    Examples:
+      lqfpga bench models/resnet20-cifar10-w2a2.onnx --images models/cifar10-test-8.npz
+    """
+    from rich.console import Console
+
+    from host.benchmark import run
+
+    run(list(models), images, board_name=board, limit=limit, out=out, console=Console())
+
+
+@cli.command()
 @click.option("--source", type=FOLDER, help="Folder with the original files, to need no network.")
 def data(source: Path | None) -> None:
     """Fetch CIFAR-10 and prepare it for training.

@@ -97,7 +97,7 @@ class MemoryConfig:
     column_granules: int = 1024
     """Granules in each half of a column buffer."""
 
-    weight_words: int = 1024
+    weight_words: int = 2048
     """Weight words per row."""
 
     coefficient_words: int = 1024
@@ -121,7 +121,7 @@ class MemoryConfig:
     stream_vectors: int = 2048
     """Vectors of ``rows`` stream values; 18 bits fill the width of a block RAM."""
 
-    external_words: int = 32768
+    external_words: int = 8192
     """32-bit words behind the external memory port."""
 
     def __post_init__(self) -> None:
