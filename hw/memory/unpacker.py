@@ -25,8 +25,7 @@ class EntryUnpacker(wiring.Component):
     def __init__(self, formats: dict[DmaTarget, EntryFormat]) -> None:
         self._formats = formats
         self._words = max(form.words for form in formats.values())
-        entries = {form.entries for form in formats.values()}
-        self._entries = max(entries)
+        self._shares = sorted({form.entries for form in formats.values()})
         super().__init__(
             {
                 # One cycle: forget what is left of the last command.
@@ -48,9 +47,9 @@ class EntryUnpacker(wiring.Component):
         m = Module()
         words, entries = self.words, self.entries
         word_last_index = Signal(range(self._words))
-        is_shared = Signal()
+        entry_last_index = Signal(range(self._shares[-1]))
         word_index = Signal(range(self._words))
-        entry_index = Signal(range(self._entries))
+        entry_index = Signal.like(entry_last_index)
         entry_last = Signal()
 
         with m.Switch(self.target):
@@ -58,16 +57,15 @@ class EntryUnpacker(wiring.Component):
                 with m.Case(target):
                     m.d.sync += [
                         word_last_index.eq(form.words - 1),
-                        is_shared.eq(form.entries > 1),
+                        entry_last_index.eq(form.entries - 1),
                     ]
         m.d.comb += [
-            entry_last.eq(~is_shared | (entry_index == self._entries - 1)),
+            entry_last.eq(entry_index == entry_last_index),
             words.ready.eq(~entries.valid | (entries.ready & entry_last)),
         ]
         with m.If(entries.valid & entries.ready):
             m.d.sync += entry_index.eq(Mux(entry_last, 0, entry_index + 1))
-            if self._entries > 1:
-                self._shift_entry(m)
+            self._shift_entry(m, entry_last_index)
             with m.If(entry_last):
                 m.d.sync += entries.valid.eq(0)
         with m.If(words.valid & words.ready):
@@ -81,7 +79,11 @@ class EntryUnpacker(wiring.Component):
             m.d.sync += [entries.valid.eq(0), word_index.eq(0), entry_index.eq(0)]
         return m
 
-    def _shift_entry(self, m: Module) -> None:
+    def _shift_entry(self, m: Module, last_index: Signal) -> None:
         """The next of several entries of the newest word moves to the bottom of that word."""
         newest = self.entries.payload[-WORD:]
-        m.d.sync += newest.eq(newest >> (WORD // self._entries))
+        with m.Switch(last_index):
+            for entries in self._shares:
+                if entries > 1:
+                    with m.Case(entries - 1):
+                        m.d.sync += newest.eq(newest >> (WORD // entries))

@@ -31,7 +31,10 @@ WIDE = replace(
 # Items that neither fill a word nor a number of words.
 ODD = replace(TINY, name="odd", array=replace(TINY.array, granules=3))
 DENSE = replace(TINY, name="dense", array=replace(TINY.array, rows=8, granules=9))
-CONFIGS = {config.name: config for config in (TINY, SMALL, LARGE, WIDE, ODD, DENSE)}
+# Weights and activations with different numbers of items in a word.
+MIXED = replace(TINY, name="mixed", array=replace(TINY.array, granules=1))
+HALVES = replace(TINY, name="halves", array=replace(TINY.array, granules=4))
+CONFIGS = {config.name: config for config in (TINY, SMALL, LARGE, WIDE, ODD, DENSE, MIXED, HALVES)}
 WORDS = 4096
 TABLES = [target for target in DmaTarget if target != DmaTarget.ACTIVATIONS]
 
