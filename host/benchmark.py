@@ -249,7 +249,7 @@ def run(
 def _table(title: str, first: str, *headings: str) -> Table:
     table = Table(first, title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     return table
 
 
