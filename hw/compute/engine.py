@@ -5,7 +5,6 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from ..config import AcceleratorConfig
 from ..delay import delayed
@@ -24,6 +23,7 @@ from .passes import PassLookup, PassLoops
 from .pixels import PixelCounters, pixel_order
 from .sequencer import Sequencer
 from .tables import RowTable, WindowTable
+from .timing import ComputeTiming
 from .vector_queue import VectorQueue
 
 __all__ = ["ComputeEngine"]
@@ -46,7 +46,7 @@ class ComputeEngine(wiring.Component):
     A strip takes ``max(columns, sum over its passes of max(length, drain_period))`` cycles, the
     next one follows at once. A command is taken when the passes of the one before have all
     begun; if the last pass has at least 7 words, no cycle is lost between commands. The first
-    vector of a strip is offered ``vector_latency`` cycles after its last word, the others follow
+    vector of a strip is offered ``timing.vector_latency`` cycles after its last word, the others follow
     in every cycle.
 
     Parameters
@@ -55,13 +55,12 @@ class ComputeEngine(wiring.Component):
         The accelerator's configuration.
     """
 
-    #: Cycles from an accepted command to its first word (`array_busy`).
-    command_latency = 6
-
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
         array, memory = config.array, config.memory
         self._array = ProcessingArray(array)
+        #: Latencies.
+        self.timing = ComputeTiming(array)
         windows = {"depth": memory.window_entries, "width": window_entry(config).size}
         passes = {"depth": memory.pass_entries, "width": pass_entry().size}
         super().__init__(
@@ -93,43 +92,10 @@ class ComputeEngine(wiring.Component):
             "rows": self._config.array.rows,
         }
 
-    @property
-    def operand_delay(self) -> int:
-        """Cycles from ``array_busy`` to the activations of the word at column 0."""
-        return WindowTable.latency + ColumnBuffers.latency
-
-    @property
-    def count_delay(self) -> int:
-        """Cycles from ``array_busy`` with the last word of a pass to the counts of column 0."""
-        return self.operand_delay + self._array.latency
-
-    @property
-    def vector_delay(self) -> int:
-        """Cycles from ``array_busy`` with the last word of a strip to the vector of column 0."""
-        return self.count_delay + Drain.latency
-
-    @property
-    def queue_depth(self) -> int:
-        """Vectors in the queue and on their way to it, so many that strips that are as short as
-        possible do not wait: a strip reserves its places when its last word is issued."""
-        return 1 << ceil_log2(
-            self.vector_delay + VectorQueue.latency + 1 + self._config.array.columns
-        )
-
-    @property
-    def vector_latency(self) -> int:
-        """Cycles from ``array_busy`` with the last word of a strip to the offer of a vector."""
-        return self.vector_delay + VectorQueue.latency
-
-    @property
-    def done_latency(self) -> int:
-        """Cycles from ``array_busy`` with the last word of a command to ``done``."""
-        return WindowTable.latency + self._config.array.columns
-
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        depth = self.queue_depth
+        depth = self.timing.queue_depth
         m.submodules.loops = loops = PassLoops(config)
         m.submodules.lookup = lookup = PassLookup(config)
         m.submodules.sequencer = sequencer = Sequencer(config, queue_depth=depth)
@@ -148,9 +114,9 @@ class ComputeEngine(wiring.Component):
         self._read_weights(m, step, array)
         vector = self._drain(m, step, array)
         m.d.comb += [
-            queue.write.eq(delayed(m, sequencer.emit, self.vector_delay, name="emit")),
+            queue.write.eq(delayed(m, sequencer.emit, self.timing.vector_delay, name="emit")),
             queue.data.eq(vector),
-            self.done.eq(delayed(m, step.done, self.done_latency, name="done")),
+            self.done.eq(delayed(m, step.done, self.timing.done_latency, name="done")),
             self.array_busy.eq(step.valid),
             self.busy.eq(loops.active | sequencer.active | self._in_flight(m, step.valid)),
             self.idle.eq(~self.busy & queue.empty),
@@ -179,7 +145,7 @@ class ComputeEngine(wiring.Component):
         # A strip's bases are needed one cycle before its first offsets.
         base_delay = WindowTable.latency - 1
         counter_delay = base_delay - PixelCounters.latency
-        mask_delay = self.operand_delay - WindowTable.mask_latency
+        mask_delay = self.timing.operand_delay - WindowTable.mask_latency
         m.d.comb += [
             windows.address.eq(step.window),
             windows.plane.eq(step.plane),
@@ -202,8 +168,8 @@ class ComputeEngine(wiring.Component):
         """Weights, and the control of the array."""
         m.submodules.weights = weights = RowTable(**self._weight_table())
         wiring.connect(m, wiring.flipped(self.weights), weights.write)
-        address_delay = self.operand_delay - RowTable.latency
-        control_delay = self.operand_delay + array.count_latency
+        address_delay = self.timing.operand_delay - RowTable.latency
+        control_delay = self.timing.operand_delay + array.count_latency
         m.d.comb += [
             weights.address.eq(
                 delayed(m, step.weight, address_delay, name="weight", reset_less=True)
@@ -218,7 +184,7 @@ class ComputeEngine(wiring.Component):
         m.submodules.drain = drain = Drain(self._config)
         wiring.connect(m, wiring.flipped(self.coefficients), coefficients.write)
         # The address is held until the next pass: a pass is drained for several cycles.
-        address_delay = self.count_delay + Drain.coefficient_delay - RowTable.latency
+        address_delay = self.timing.count_delay + Drain.coefficient_delay - RowTable.latency
         address = delayed(
             m, step.coefficient, address_delay - 1, name="coefficient", reset_less=True
         )
@@ -228,15 +194,15 @@ class ComputeEngine(wiring.Component):
             drain.counts.eq(array.counts),
             drain.ones.eq(array.ones),
             # 1 after a reset for long enough to clear the accumulators of all columns.
-            drain.last.eq(delayed(m, step.last, self.count_delay, name="last", init=1)),
-            drain.final.eq(delayed(m, step.final, self.count_delay, name="final", init=1)),
+            drain.last.eq(delayed(m, step.last, self.timing.count_delay, name="last", init=1)),
+            drain.final.eq(delayed(m, step.final, self.timing.count_delay, name="final", init=1)),
             drain.coefficients.eq(coefficients.entries),
         ]
         return drain.vector
 
     def _in_flight(self, m: Module, word: Signal) -> Value:
         """1 from a word until its vectors are in the queue."""
-        cycles = self.vector_delay + self._config.array.columns
+        cycles = self.timing.flight_cycles
         left = Signal(range(cycles + 1), name="in_flight")
         with m.If(word):
             m.d.sync += left.eq(cycles)

@@ -11,7 +11,7 @@ from amaranth.utils import bits_for
 
 from .carry_chain import AdderChain, Bit, Product, has_carry_chains
 
-__all__ = ["Popcount"]
+__all__ = ["Popcount", "popcount_latency"]
 
 CHUNK = 16
 """Lanes of one chain: 15 make a four-bit count, the other one is the carry of a later adder."""
@@ -65,6 +65,20 @@ def _add_level(
     return sums + alone, spares
 
 
+def popcount_latency(lanes: int) -> int:
+    """Cycles from the operands of a :class:`Popcount` of ``lanes`` lanes to their count."""
+    numbers, spares = -(-lanes // CHUNK), lanes // CHUNK
+    stages = 1
+    while numbers > 1 or spares:
+        for _ in range(LEVELS):
+            pairs, alone = divmod(numbers, 2)
+            spares -= min(spares, pairs)
+            spares -= min(spares, 2) if alone and _joins(spares, pairs) else 0
+            numbers = pairs + alone
+        stages += 1
+    return stages
+
+
 class Popcount(wiring.Component):
     """``count = popcount(weights & activations)``, pipelined, one result per cycle.
 
@@ -92,16 +106,7 @@ class Popcount(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the operands to their count."""
-        numbers, spares = -(-self._lanes // CHUNK), self._lanes // CHUNK
-        stages = 1
-        while numbers > 1 or spares:
-            for _ in range(LEVELS):
-                pairs, alone = divmod(numbers, 2)
-                spares -= min(spares, pairs)
-                spares -= min(spares, 2) if alone and _joins(spares, pairs) else 0
-                numbers = pairs + alone
-            stages += 1
-        return stages
+        return popcount_latency(self._lanes)
 
     def elaborate(self, platform):
         m = Module()

@@ -9,7 +9,10 @@ from amaranth.lib.wiring import In, Out
 from ..delay import data_register
 from .popcount import Popcount
 
-__all__ = ["ProcessingElement"]
+__all__ = ["ACCUMULATOR_LATENCY", "ProcessingElement"]
+
+ACCUMULATOR_LATENCY = 1
+"""Cycles from the count of a word to the finished count of its pass."""
 
 
 class ProcessingElement(wiring.Component):
@@ -54,7 +57,7 @@ class ProcessingElement(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the operands of the last word to ``held``."""
-        return self.count_latency + 1
+        return self.count_latency + ACCUMULATOR_LATENCY
 
     def elaborate(self, platform):
         m = Module()

@@ -206,10 +206,10 @@ def test_strips_take_the_documented_cycles(config, lengths):
     assert {later - first for first, later in pairwise(firsts)} == {strip}
     words = indices(run.strobes["array_busy"])
     assert len(words) == 8 * sum(lengths)
-    assert words[0] - run.accepted[0] == run.dut.command_latency
+    assert words[0] - run.accepted[0] == run.dut.timing.command_latency
     strip_end = words[sum(lengths) - 1]
-    assert firsts[0] - strip_end == run.dut.vector_latency
-    assert indices(run.strobes["done"]) == [words[-1] + run.dut.done_latency]
+    assert firsts[0] - strip_end == run.dut.timing.vector_latency
+    assert indices(run.strobes["done"]) == [words[-1] + run.dut.timing.done_latency]
     waits = 1 + words[-1] - words[0] - len(words)
     assert sum(run.strobes["wait_drain"]) == waits
     assert not any(run.strobes["wait_post"])
