@@ -26,6 +26,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from compiler.program import Program
 from hw.config import AcceleratorConfig, preset
 
+from .cycles.compare import find_difference
+from .cycles.model import run_program
 from .images import ImageSet, load_images
 from .job import (
     FOLDER_VARIABLE,
@@ -249,11 +251,13 @@ def cosimulate(
     *,
     model: str = "",
     waves: bool = True,
+    check_cycles: bool = True,
 ) -> Report:
     """Run a compiled program on the RTL and compare it with ``expected``, one entry per image.
 
     Raises :class:`SimulatorError` if there is no result to report. With ``waves`` a failing
-    image leaves a waveform file.
+    image leaves a waveform file. ``check_cycles`` compares the cycles of every layer and all
+    counters with the cycle model.
     """
     build = bench.build(bench.simulator)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=bench.out)).absolute()
@@ -277,6 +281,10 @@ def cosimulate(
             labels=images.labels,
             golden_logits=logits,
         )
+        if check_cycles and report.error is None:
+            run = run_program(program, bench.config)
+            tags = [layer.tag for layer in program.layers]
+            report.cycle_difference = find_difference(run, tags, results)
         failed = next((result for result in results if result.error or result.mismatch), None)
         if waves and failed is not None:
             report.waveform = _record_waves(bench, folder, job, failed)

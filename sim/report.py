@@ -73,6 +73,8 @@ class Report:
     """Words that the host read back and that differ."""
     mismatch: str | None = None
     """The first element that differs."""
+    cycle_difference: str | None = None
+    """Where the cycle model differs from the RTL, if it does."""
     error: str | None = None
     """A trap or a time-out."""
     waveform: str | None = None
@@ -82,8 +84,13 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Every value was compared and equal, and every run ended regularly."""
-        return self.values_mismatched == 0 and self.error is None and self.images > 0
+        """Every value was compared and equal, and every run ended regularly, when predicted."""
+        return (
+            self.values_mismatched == 0
+            and self.error is None
+            and self.cycle_difference is None
+            and self.images > 0
+        )
 
     def save(self, folder: Path) -> Path:
         """Write ``report.json`` in one step; its path."""
@@ -254,6 +261,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text(f"ERROR: {report.error}", style="bold red"))
     if report.mismatch:
         console.print(Text(f"FIRST MISMATCH: {report.mismatch}", style="bold red"))
+    if report.cycle_difference:
+        console.print(Text(f"CYCLE MODEL DIFFERS: {report.cycle_difference}", style="bold red"))
     if report.waveform:
         console.print(f"waveform: {report.waveform} (make waves opens it)")
     if report.passed:

@@ -46,8 +46,8 @@ class ComputeEngine(wiring.Component):
     A strip takes ``max(columns, sum over its passes of max(length, drain_period))`` cycles, the
     next one follows at once. A command is taken when the passes of the one before have all
     begun; if the last pass has at least 7 words, no cycle is lost between commands. The first
-    vector of a strip is offered ``timing.vector_latency`` cycles after its last word, the others follow
-    in every cycle.
+    vector of a strip is offered ``timing.vector_latency`` cycles after its last word, the others
+    follow in every cycle.
 
     Parameters
     ----------

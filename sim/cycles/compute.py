@@ -1,0 +1,216 @@
+"""The compute engine: when words enter the array (``hw/compute/sequencer.py``, ``passes.py``)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hw.compute.passes import PassLookup
+from hw.compute.timing import ComputeTiming
+from hw.config import AcceleratorConfig
+
+from .agenda import Agenda
+from .control import Gate
+from .instructions import Instruction
+from .post import PostModel
+
+__all__ = ["Command", "ComputeModel"]
+
+LOOKUP_CYCLES = 1 + PassLookup.latency
+"""From an accepted command to the cycle in which the sequencer can take its first pass."""
+RELEASE_CYCLES = 2
+"""From the first word of the last pass of a command to the cycle that can take the next one."""
+POPPED_CYCLES = 2
+"""From a vector that leaves the queue to the first word that may use its place."""
+BUSY_CYCLES = 1
+"""From a word's issue to ``array_busy``."""
+
+
+class Command:
+    """A command in hand: its passes, and how far it is."""
+
+    __slots__ = (
+        "final_first",
+        "first_length",
+        "instruction",
+        "last_length",
+        "last_pixels",
+        "loaded",
+        "middle",
+        "slack",
+        "strips_left",
+        "strips_of_tile",
+        "strips_per_tile",
+        "wait_drain",
+        "wait_post",
+        "words",
+    )
+
+    def __init__(
+        self, instruction: Instruction, lengths: list[int], columns: int, period: int, loaded: int
+    ) -> None:
+        self.instruction = instruction
+        self.loaded = loaded
+        """Earliest cycle in which the sequencer takes the first pass."""
+        self.first_length = lengths[0]
+        self.last_length = lengths[-1]
+        self.middle = sum(max(length, period) for length in lengths[1:-1])
+        """Cycles of the passes between the first and the last one."""
+        single = len(lengths) == 1
+        self.final_first = single
+        """The last pass is the first one."""
+        self.slack = self.middle - sum(lengths[1:-1])
+        """Cycles in which the passes in the middle wait for the drain."""
+        strips, beyond = divmod(instruction["pixels"] - 1, columns)
+        self.last_pixels = beyond + 1
+        self.strips_per_tile = self.strips_of_tile = strips + 1
+        self.strips_left = self.strips_per_tile * instruction["tiles"]
+        self.words = sum(lengths) * self.strips_left
+        self.wait_drain = self.wait_post = 0
+
+
+class ComputeModel:
+    """Issues strips of pixels. A strip's last word waits for room in the queue of vectors.
+
+    Parameters
+    ----------
+    lengths
+        Words of each entry of the pass table.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        config: AcceleratorConfig,
+        gate: Gate,
+        post: PostModel,
+        lengths: list[int],
+    ) -> None:
+        self._agenda = agenda
+        self._gate = gate
+        self._post = post
+        self._lengths = lengths
+        array = config.array
+        self._columns = array.columns
+        self._period = array.drain_period
+        timing = ComputeTiming(array)
+        self._depth = timing.queue_depth
+        self._write_delay = BUSY_CYCLES + timing.vector_delay
+        self._done_delay = BUSY_CYCLES + timing.done_latency
+        self._flight = BUSY_CYCLES + timing.flight_cycles
+        post.compute = self
+        self.commands: list[Command] = []
+        """All commands of the run."""
+        self.busy: list[tuple[int, int]] = []
+        """Intervals in which the engine was busy, first and last cycle."""
+        self._pending: deque[Command] = deque()
+        self._offered: Instruction | None = None
+        self._free_from: int | None = 0
+        self._issued = self._pass_ended = self._started = self._ended = -(1 << 40)
+        """Cycles of the last word, last word of a pass, first and last word of a strip."""
+        self._reserved = 0
+        self._blocked: tuple[int, int] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """A command has not been issued to its end."""
+        return bool(self._pending)
+
+    def offer(self, instruction: Instruction) -> None:
+        self._offered = instruction
+        if self._free_from is not None:
+            self._agenda.at(max(self._agenda.now, self._free_from), self._accept)
+
+    def _accept(self) -> None:
+        instruction = self._offered
+        assert instruction is not None
+        self._offered = None
+        self._free_from = None
+        now = self._agenda.now
+        self._gate.accepted()
+        first, count = instruction["pass_first"], instruction["passes"]
+        entries = len(self._lengths)
+        lengths = [self._lengths[entry % entries] for entry in range(first, first + count)]
+        command = Command(instruction, lengths, self._columns, self._period, now + LOOKUP_CYCLES)
+        if not self._pending and (not self.busy or self.busy[-1][1] < now):
+            self.busy.append((now + 1, now + 1))
+        self.commands.append(command)
+        self._pending.append(command)
+        self.advance()
+
+    def _release(self, first_word: int) -> None:
+        """The first word of a command's last pass is known."""
+        self._free_from = first_word + RELEASE_CYCLES
+        if self._offered is not None:
+            self._agenda.at(max(self._agenda.now, self._free_from), self._accept)
+
+    def advance(self) -> None:
+        """Issue strips, until one waits for room of which nothing is known yet."""
+        while self._pending:
+            command = self._pending[0]
+            while command.strips_left:
+                if not self._strip(command):
+                    return
+            self._pending.popleft()
+            self._agenda.at(self._issued + self._done_delay, self._gate.done)
+
+    def _strip(self, command: Command) -> bool:
+        """Issue a strip, or what of it is known; returns whether it is complete."""
+        if self._blocked is None:
+            apart, end = self._begin(command)
+        else:
+            apart, end = self._blocked
+        command_ends = command.strips_left == 1
+        vectors = command.last_pixels if command.strips_of_tile == 1 else self._columns
+        needed = self._columns + self._reserved - self._depth
+        if needed > 0:
+            popped = self._post.popped(needed - 1)
+            if popped is None:
+                self._blocked = (apart, end)
+                return False
+            end = max(end, popped + POPPED_CYCLES)
+        self._blocked = None
+        command.wait_post += end - apart
+        self._issued = self._pass_ended = self._ended = end
+        if command_ends and command.last_length == 1:
+            if command.final_first:
+                self._started = end
+            self._release(end)
+        elif command.final_first and command.last_length == 1:
+            self._started = end
+        self._reserved += vectors
+        command.strips_left -= 1
+        command.strips_of_tile -= 1
+        if not command.strips_of_tile:
+            command.strips_of_tile = command.strips_per_tile
+        first, _ = self.busy[-1]
+        self.busy[-1] = (first, end + self._flight)
+        self._post.feed(end + self._write_delay, vectors)
+        return True
+
+    def _begin(self, command: Command) -> tuple[int, int]:
+        """All words of a strip but the last one; returns the earliest cycle of that one."""
+        columns, period = self._columns, self._period
+        early = max(self._issued, command.loaded) + 1
+        first = max(early, self._started + columns)
+        if command.final_first and command.last_length == 1:
+            apart = max(first, self._pass_ended + period, self._ended + columns)
+            command.wait_drain += apart - early
+            return apart, apart
+        command.wait_drain += first - early
+        self._started = first
+        if command.final_first:
+            last_first = first
+            soon = first + command.last_length - 1
+            apart = max(soon, self._pass_ended + period, self._ended + columns)
+        else:
+            soon = first + command.first_length - 1
+            passed = max(soon, self._pass_ended + period)
+            command.wait_drain += passed - soon + command.slack
+            passed += command.middle
+            last_first = passed + 1
+            soon = passed + command.last_length
+            apart = max(soon, passed + period, self._ended + columns)
+        command.wait_drain += apart - soon
+        if command.strips_left == 1 and command.last_length > 1:
+            self._release(last_first)
+        return apart, apart

@@ -1,0 +1,202 @@
+"""Semaphores and the gates before the engines (``hw/control/semaphores.py``, ``gate.py``)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from hw.control.gate import IN_FLIGHT
+from hw.isa import SEMAPHORE_WIDTH, SEMAPHORES, Engine, Opcode
+
+from .agenda import Agenda
+from .instructions import SEMAPHORES_OF, Instruction
+
+__all__ = ["EngineModel", "Gate", "Semaphores", "Wait"]
+
+SIGNAL_CYCLES = 3
+"""From a signal to the first decision that sees it."""
+NEXT_GRANT_CYCLES = 3
+"""From a decision to the next one."""
+OFFER_CYCLES = 2
+"""From a decision to the command's offer to the engine."""
+LARGEST_COUNT = (1 << SEMAPHORE_WIDTH) - 1
+
+
+class EngineModel(Protocol):
+    """What a gate needs of an engine."""
+
+    def offer(self, instruction: Instruction) -> None:
+        """The command is offered from this cycle on; ``Gate.accepted`` answers, later or now."""
+
+
+class Wait:
+    """An instruction that waited for its semaphores: from ``first`` to ``last`` cycle."""
+
+    __slots__ = ("first", "instruction", "last", "reason")
+
+    def __init__(self, instruction: Instruction, first: int, last: int, reason: int | None) -> None:
+        self.instruction = instruction
+        self.first = first
+        self.last = last
+        self.reason = reason
+        """The semaphore that became positive last while it waited, if there was any."""
+
+
+class Semaphores:
+    """The counters, and the grants: at most one in three cycles, the lowest engine first."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._counts = [0] * SEMAPHORES
+        self._changed = [-1] * SEMAPHORES
+        """Cycle in which each one last became positive."""
+        self._requests: dict[int, Gate] = {}
+        self._free_from = 0
+
+    @property
+    def waiting(self) -> list[Gate]:
+        """Gates whose instruction was not granted."""
+        return [self._requests[index] for index in sorted(self._requests)]
+
+    def request(self, gate: Gate) -> None:
+        """The gate's instruction wants to start from this cycle on."""
+        self._requests[gate.engine.value] = gate
+        self._plan()
+
+    def signal(self, mask: int) -> None:
+        """The semaphores are signalled in this cycle."""
+        if mask:
+            self._agenda.at(self._agenda.now + SIGNAL_CYCLES, self._raise, mask)
+
+    def _raise(self, mask: int) -> None:
+        for index in SEMAPHORES_OF[mask]:
+            if not self._counts[index]:
+                self._changed[index] = self._agenda.now
+            self._counts[index] = min(self._counts[index] + 1, LARGEST_COUNT)
+        if self._requests:
+            self._plan()
+
+    def _plan(self) -> None:
+        self._agenda.decide_at(max(self._agenda.now, self._free_from), self._decide)
+
+    def _decide(self) -> None:
+        now, counts = self._agenda.now, self._counts
+        if now < self._free_from:
+            return
+        for index in sorted(self._requests):
+            gate = self._requests[index]
+            needed = SEMAPHORES_OF[gate.wait_mask]
+            if all(counts[semaphore] for semaphore in needed):
+                late = [s for s in needed if self._changed[s] >= gate.asked_at]
+                reason = max(late, key=lambda s: self._changed[s]) if late else None
+                for semaphore in needed:
+                    counts[semaphore] -= 1
+                del self._requests[index]
+                self._free_from = now + NEXT_GRANT_CYCLES
+                gate.granted(reason)
+                if self._requests:
+                    self._plan()
+                return
+
+
+class Gate:
+    """The queue and the gate of one engine.
+
+    Parameters
+    ----------
+    retired
+        Called with every instruction in the cycle in which it is complete.
+    room
+        Called with the gate one cycle before its queue has one place more.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        semaphores: Semaphores,
+        engine: Engine,
+        *,
+        retired: Callable[[Engine, Instruction], None],
+        room: Callable[[Gate], None],
+    ) -> None:
+        self.engine = engine
+        self.wait_mask = 0
+        self.asked_at = 0
+        self.model: EngineModel
+        self.waits: list[Wait] = []
+        self._agenda = agenda
+        self._semaphores = semaphores
+        self._retired = retired
+        self._room = room
+        self._queue: deque[Instruction] = deque()
+        self._popped_at = -1
+        self._flight: deque[Instruction] = deque()
+        self._idle = True
+        self._idle_from = 0
+        self._change_seen = 0
+
+    @property
+    def level(self) -> int:
+        """Instructions that the queue holds in this cycle, as its writer sees it."""
+        return len(self._queue) + (self._popped_at == self._agenda.now)
+
+    @property
+    def busy(self) -> bool:
+        """Something is queued or not done."""
+        return bool(self._queue or self._flight)
+
+    def push(self, instruction: Instruction) -> None:
+        """The instruction enters the queue in this cycle."""
+        instruction.available = self._agenda.now + 1
+        self._queue.append(instruction)
+        self._consider()
+
+    def _consider(self) -> None:
+        """Ask for the semaphores of the oldest instruction as soon as it can be looked at."""
+        if not self._idle or not self._queue:
+            return
+        head = self._queue[0]
+        if len(self._flight) >= (1 if head.opcode is Opcode.SYNC else IN_FLIGHT):
+            return
+        self._idle = False
+        self.wait_mask = head.wait
+        seen = max(self._idle_from, head.available, self._change_seen)
+        self.asked_at = seen + 1
+        self._agenda.at(seen + 1, self._semaphores.request, self)
+
+    def granted(self, reason: int | None) -> None:
+        """The semaphores decide in this cycle that the instruction may start."""
+        now = self._agenda.now
+        self.waits.append(Wait(self._queue[0], self.asked_at, now + 1, reason))
+        self._agenda.at(now + OFFER_CYCLES, self._offer)
+
+    def _offer(self) -> None:
+        instruction = self._queue[0]
+        if instruction.opcode is not Opcode.SYNC:
+            self.model.offer(instruction)
+            return
+        self._pop()
+        self._retired(self.engine, instruction)
+        self._semaphores.signal(instruction.signal)
+        self._consider()
+
+    def accepted(self) -> None:
+        """The engine takes the offered command in this cycle."""
+        self._flight.append(self._pop())
+        self._consider()
+
+    def _pop(self) -> Instruction:
+        self._idle = True
+        self._idle_from = self._agenda.now + 1
+        self._popped_at = self._agenda.now
+        self._room(self)
+        return self._queue.popleft()
+
+    def done(self) -> None:
+        """The oldest command is done in this cycle."""
+        instruction = self._flight.popleft()
+        self._change_seen = self._agenda.now + 1
+        self._retired(self.engine, instruction)
+        self._semaphores.signal(instruction.signal)
+        self._consider()

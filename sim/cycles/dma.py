@@ -1,0 +1,221 @@
+"""The DMA engine (``hw/memory/dma.py``, ``unpacker.py``, ``store.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hw.config import AcceleratorConfig
+from hw.isa import DmaTarget
+from hw.memory.dma import BURST_WORDS
+from hw.memory.packing import WORD, EntryFormat, entry_formats
+
+from .agenda import Agenda
+from .control import Gate
+from .instructions import Instruction
+from .memory_port import GRANT_CYCLES, MemoryPort
+from .ports import ReadPort, WritePort
+
+__all__ = ["DmaModel"]
+
+EMPTY_CYCLES = 2
+"""From an accepted command without entries to ``done``."""
+REQUEST_CYCLES = 3
+"""From an accepted command to its first request."""
+NEXT_REQUEST_CYCLES = 2
+"""From a granted request to the next one."""
+
+_TARGETS = {target.value: target for target in DmaTarget}
+
+
+class DmaModel:
+    """Loads and stores, burst by burst.
+
+    A load into the activation memory waits for the post engine's writes, a store for the FILL
+    engine's reads; both are looked up as far ahead as they are known.
+
+    Parameters
+    ----------
+    tables
+        Called with a load's target, first entry, external word and count when it begins.
+    writes
+        The post engine's use of the activation memory's write port.
+    reads
+        The FILL engine's use of its read port.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        config: AcceleratorConfig,
+        port: MemoryPort,
+        gate: Gate,
+        *,
+        tables: Callable[[DmaTarget, int, int, int], None],
+        writes: WritePort,
+        reads: ReadPort,
+    ) -> None:
+        self._agenda = agenda
+        self._port = port
+        self._gate = gate
+        self._tables = tables
+        self._writes = writes
+        self._reads = reads
+        self._formats = entry_formats(config)
+        self._store_items = max(1, WORD // config.array.word_width)
+        self._store_parts = max(1, config.array.word_width // WORD)
+        port.dma = self._granted
+        self.busy_cycles = 0
+        self.idle_from = 0
+        self._command: Instruction | None = None
+        self._offered: Instruction | None = None
+        self._accepted = 0
+        self._form: EntryFormat
+        self._is_activation = False
+        self._words_left = 0
+        """Words that no granted burst covers."""
+        self._entries_left = 0
+        self._ready = 0
+        """First cycle in which the unpacker can take a word, or give an entry that it holds."""
+        self._held = 0
+        """Entries in the unpacker."""
+        self._moves_from = 0
+        self._burst_left = 0
+        """Words of the granted burst that have not moved."""
+        self._item = self._part = 0
+        self._sending = False
+
+    def offer(self, instruction: Instruction) -> None:
+        self._offered = instruction
+        if self._command is None:
+            self._agenda.at(max(self._agenda.now, self.idle_from), self._accept)
+
+    def _accept(self) -> None:
+        command = self._command = self._offered
+        assert command is not None
+        self._offered = None
+        now = self._accepted = self._agenda.now
+        self._gate.accepted()
+        count = command["count"]
+        if not count:
+            self._finish(now + EMPTY_CYCLES - 1)
+            return
+        target = _TARGETS[command["target"]]
+        self._form = self._formats[target]
+        self._is_activation = target is DmaTarget.ACTIVATIONS
+        self._words_left = self._form.words_of(count)
+        self._entries_left = count
+        self._ready = self._part = self._held = 0
+        self._agenda.at(now + REQUEST_CYCLES, self._port.ask_dma)
+        if command["store"]:
+            self._item = self._moves_from = 0
+            self._agenda.at(now + 2, self._store)
+        else:
+            self._tables(target, command["address"], command["external"], count)
+
+    def _finish(self, last: int) -> None:
+        """The last entry or word moves in cycle ``last``."""
+        self.busy_cycles += last + 1 - self._accepted
+        self._agenda.at(last + 1, self._done)
+
+    def _done(self) -> None:
+        self._command = None
+        self.idle_from = self._agenda.now + 1
+        self._gate.done()
+        if self._offered is not None:
+            self._agenda.at(self.idle_from, self._accept)
+
+    def _granted(self) -> None:
+        assert self._command is not None
+        now = self._agenda.now
+        self._burst_left = min(BURST_WORDS, self._words_left)
+        self._words_left -= self._burst_left
+        if self._words_left:
+            self._agenda.at(now + NEXT_REQUEST_CYCLES, self._port.ask_dma)
+        if self._command["store"]:
+            self._moves_from = now + GRANT_CYCLES
+            if self._sending:
+                self._agenda.at(self._moves_from, self._send)
+            return
+        self._moves_from = now + self._port.first_word_cycles
+        if self._is_activation:
+            self._load_activations()
+        else:
+            self._load_table()
+
+    def _load_table(self) -> None:
+        """Nothing stalls: one word or one entry per cycle."""
+        entries = self._form.entries
+        first = max(self._moves_from, self._ready)
+        last = first + (self._burst_left - 1) * entries
+        self._ready = last + entries
+        self._port.end_burst(last)
+        self._burst_left = 0
+        if not self._words_left:
+            self._finish(last + (self._entries_left - 1) % entries + 1)
+
+    def _load_activations(self) -> None:
+        """As far as the post engine's writes are known; then again when more are."""
+        writes = self._writes
+        known = self._agenda.now + writes.lookahead
+        while True:
+            while self._held:
+                cycle = writes.next_free(self._ready)
+                if cycle >= known:
+                    self._agenda.at(cycle - writes.lookahead + 1, self._load_activations)
+                    return
+                self._ready = cycle if self._held == 1 else cycle + 1
+                self._held -= 1
+                self._entries_left -= 1
+                if not self._entries_left:
+                    self._finish(cycle)
+                    return
+            if not self._burst_left:
+                return
+            self._move_word(max(self._moves_from, self._ready))
+
+    def _move_word(self, cycle: int) -> None:
+        """A word moves into the unpacker; the last one of an entry fills it."""
+        self._moves_from = self._ready = cycle + 1
+        self._burst_left -= 1
+        if not self._burst_left:
+            self._port.end_burst(cycle)
+        self._part += 1
+        if self._part == self._form.words:
+            self._part = 0
+            self._held = min(self._form.entries, self._entries_left)
+
+    def _store(self) -> None:
+        """State READ: the next activation word, unless the FILL engine reads in this cycle."""
+        now = self._agenda.now
+        if self._reads.is_used(now):
+            self._agenda.at(now + 1, self._store)
+            return
+        self._entries_left -= 1
+        self._item += 1
+        if self._item < self._store_items and self._entries_left:
+            self._agenda.at(now + 2, self._store)
+            return
+        self._sending = True
+        self._part = 0
+        self._agenda.at(max(now + 2, self._moves_from), self._send)
+
+    def _send(self) -> None:
+        """State SEND: one external word, if a burst is open."""
+        now = self._agenda.now
+        if not self._sending or not self._burst_left or now < self._moves_from:
+            return
+        self._burst_left -= 1
+        self._part += 1
+        if not self._burst_left:
+            self._port.end_burst(now)
+        if self._part < self._store_parts:
+            self._moves_from = now + 1
+            if self._burst_left:
+                self._agenda.at(now + 1, self._send)
+            return
+        self._sending = False
+        self._item = 0
+        if self._entries_left:
+            self._agenda.at(now + 1, self._store)
+        else:
+            self._finish(now)

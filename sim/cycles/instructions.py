@@ -1,0 +1,71 @@
+"""Instructions as the cycle model reads them: decoded field by field, when it is asked for."""
+
+from __future__ import annotations
+
+from hw.isa import (
+    HEADER_FIELDS,
+    INSTRUCTION_FIELDS,
+    INSTRUCTION_WIDTH,
+    INSTRUCTION_WORDS,
+    SEMAPHORES,
+    Opcode,
+)
+
+__all__ = ["SEMAPHORES_OF", "CycleError", "Instruction", "fetch_instruction"]
+
+
+class CycleError(RuntimeError):
+    """A program whose cycles cannot be told: the accelerator would trap on it or never end."""
+
+
+def _places(opcode: Opcode) -> dict[str, tuple[int, int]]:
+    """Shift and mask of every field."""
+    places, position = {}, 0
+    for field in HEADER_FIELDS + INSTRUCTION_FIELDS[opcode]:
+        places[field.name] = (position, (1 << field.width) - 1)
+        position += field.width
+    return places
+
+
+_PLACES = {opcode.value: _places(opcode) for opcode in Opcode}
+_HEADER = _PLACES[Opcode.END.value]
+_OPCODES = {opcode.value: opcode for opcode in Opcode}
+
+SEMAPHORES_OF: tuple[tuple[int, ...], ...] = tuple(
+    tuple(index for index in range(SEMAPHORES) if mask >> index & 1)
+    for mask in range(1 << SEMAPHORES)
+)
+"""The semaphores that a mask selects."""
+
+
+class Instruction:
+    """One instruction of a program."""
+
+    __slots__ = ("_places", "_word", "available", "layer", "opcode", "signal", "wait")
+
+    def __init__(self, word: int) -> None:
+        opcode = _OPCODES.get(word & _HEADER["opcode"][1])
+        if opcode is None:
+            raise CycleError(f"opcode must be 1 to {len(_OPCODES)}, not {word & 15}")
+        self.opcode: Opcode = opcode
+        self._word = word
+        self._places = _PLACES[opcode.value]
+        self.layer = self["layer"]
+        self.wait = self["wait"]
+        """Mask of semaphores, like ``signal``."""
+        self.signal = self["signal"]
+        self.available = 0
+        """Cycle from which on the instruction can be seen at the end of its queue."""
+
+    def __getitem__(self, name: str) -> int:
+        shift, mask = self._places[name]
+        return self._word >> shift & mask
+
+
+def fetch_instruction(memory: bytes, address: int) -> Instruction:
+    """The instruction at word ``address`` of the external memory's contents."""
+    start = 4 * address
+    content = memory[start : start + INSTRUCTION_WIDTH // 8]
+    if len(content) < 4 * INSTRUCTION_WORDS:
+        raise CycleError(f"instruction at word {address} must lie inside the program's memory")
+    return Instruction(int.from_bytes(content, "little"))

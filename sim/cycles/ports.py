@@ -1,0 +1,46 @@
+"""Use of the activation memory's ports, which the DMA engine shares with FILL and POST."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from hw.post.affine import Affine
+from hw.post.pack import Pack
+from hw.post.pool import Pool
+from hw.post.residual import Residual
+
+__all__ = ["ReadPort", "WritePort"]
+
+
+class ReadPort(Protocol):
+    """The read port, which the FILL engine has first."""
+
+    def is_used(self, cycle: int) -> bool:
+        """The FILL engine reads in ``cycle``, which is the present one."""
+
+
+class WritePort:
+    """The cycles in which the post engine writes, in order."""
+
+    lookahead = Residual.LATENCY + Affine.DIRECT_LATENCY + Pool.LATENCY + 1 + Pack.LATENCY
+    """Cycles from a vector to its first write at least: so far ahead all writes are known."""
+
+    def __init__(self) -> None:
+        self._used: deque[list[int]] = deque()
+
+    def use(self, first: int, cycles: int) -> None:
+        """The post engine writes in ``cycles`` cycles from ``first`` on."""
+        if self._used and self._used[-1][1] == first:
+            self._used[-1][1] = first + cycles
+        else:
+            self._used.append([first, first + cycles])
+
+    def next_free(self, cycle: int) -> int:
+        """The first cycle from ``cycle`` on without a write; calls must not go back in time."""
+        used = self._used
+        while used and used[0][1] <= cycle:
+            used.popleft()
+        if used and used[0][0] <= cycle:
+            return used[0][1]
+        return cycle

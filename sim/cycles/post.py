@@ -1,0 +1,350 @@
+"""The post engine: when vectors are taken and outputs written (``hw/post/sequencer.py``)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from hw.config import AcceleratorConfig
+from hw.isa import Opcode, OutputKind, PoolOperation, ResidualMode
+from hw.post.affine import Affine
+from hw.post.pack import Pack, RawWriter
+from hw.post.parameters import WORDS_PER_ROW
+from hw.post.pool import Pool
+from hw.post.requantize import Requantize
+from hw.post.residual import Residual
+from hw.post.serialize import FixedPoint
+from hw.post.stream_store import StreamStore
+
+from .agenda import Agenda
+from .control import Gate
+from .instructions import Instruction
+from .ports import WritePort
+
+__all__ = ["ParameterModel", "PostModel", "Settings"]
+
+CONFIG_CYCLES = 2
+"""From an accepted POST_CONFIG to ``done``."""
+FIRST_VECTOR_CYCLES = 2
+"""From an accepted POST to its first vector."""
+OFFERED_CYCLES = 2
+"""From a vector's write into the empty queue to the cycle that can take it."""
+STREAM_CYCLES = Residual.LATENCY + StreamStore.LATENCY
+"""From a vector to the end of its stream stage."""
+NEVER = -(1 << 40)
+
+
+class Settings:
+    """What a POST_CONFIG means for the cycles of the POSTs after it."""
+
+    def __init__(self, instruction: Instruction, config: AcceleratorConfig) -> None:
+        output = instruction["output"]
+        planes = instruction["planes"]
+        self.pairs = (planes + 1) // 2
+        self.groups = instruction["threshold_groups"]
+        self.kind = OutputKind(output)
+        rows, item_cycles = config.array.rows, RawWriter.item_cycles(config)
+        self.serial = rows * item_cycles
+        self.last_item = (rows - 1) * item_cycles
+        if self.kind is OutputKind.NONE:
+            self.pace = 1
+        elif self.kind is OutputKind.CODES:
+            self.pace = max(self.groups, self.pairs)
+        else:
+            self.pace = self.serial
+        self.array = bool(instruction["array"])
+        self.summing = instruction["residual"] == ResidualMode.SUM.value
+        self.grouped = self.summing or instruction["pool"] != PoolOperation.NONE.value
+        self.window = instruction["inner_x"] * instruction["inner_y"] if self.grouped else 1
+        self.to_pool = Residual.LATENCY + (
+            StreamStore.LATENCY + Affine.LATENCY if instruction["affine"] else Affine.DIRECT_LATENCY
+        )
+        """Cycles from a vector to the pool, where the parameters are copied for the last time."""
+        self.first_write, self.writes = self._writes()
+        """Cycles from a vector that ends a window to its first write, and cycles that it takes."""
+
+    def _writes(self) -> tuple[int, int]:
+        pooled = self.to_pool + Pool.LATENCY
+        if self.kind is OutputKind.NONE:
+            return pooled, 0
+        if self.kind is OutputKind.CODES:
+            return pooled + self.groups + Requantize.LATENCY + Pack.LATENCY, self.pairs
+        if self.kind is OutputKind.RAW:
+            return pooled + 1 + Pack.LATENCY, self.serial
+        return pooled + 1 + self.last_item + FixedPoint.LATENCY + Pack.LATENCY, self.pairs
+
+    @property
+    def last_write(self) -> int:
+        """Cycles from the last vector of a command to its last write, or its last result."""
+        return self.first_write + max(0, self.writes - 1)
+
+
+class ParameterModel:
+    """The chain that holds the parameters of the next tile (``hw/post/parameters.py``)."""
+
+    def __init__(self, rows: int) -> None:
+        self._words = WORDS_PER_ROW * rows
+        self._tiles = 0
+        self._requested = NEVER
+        self._released: int | None = NEVER
+        """Cycle of the last release; None while the chain is held."""
+        self._readable = 0
+        self.available: deque[int] = deque()
+        """Cycles in which the next tiles' parameters are there, as far as known."""
+
+    @property
+    def ready_from(self) -> int | None:
+        """First cycle that can take a request; None if that is not known yet."""
+        return None if self._tiles else self._readable
+
+    def request(self, cycle: int, tiles: int) -> None:
+        self._requested = cycle
+        self._tiles = tiles
+        self._begin()
+
+    def release(self, cycle: int) -> None:
+        self._released = cycle
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._tiles and self._released is not None:
+            begin = max(self._requested, self._released) + 1
+            self._released = None
+            self._tiles -= 1
+            self._readable = begin + self._words + 1
+            self.available.append(begin + self._words + 2)
+
+
+class Feeder(Protocol):
+    """What takes note of places in the queue that became free."""
+
+    def advance(self) -> None: ...
+
+
+class PostModel:
+    """Takes vectors from the queue, at the pace of the outputs."""
+
+    def __init__(
+        self, agenda: Agenda, config: AcceleratorConfig, gate: Gate, writes: WritePort
+    ) -> None:
+        self._agenda = agenda
+        self._config = config
+        self._gate = gate
+        self._writes = writes
+        self._chain = ParameterModel(config.array.rows)
+        self.compute: Feeder
+        self.busy_cycles = 0
+        self.idle_from = 0
+        self._busy_until = -1
+        self._settings: Settings | None = None
+        self._offered: Instruction | None = None
+        self._offered_at = 0
+        self._requested_at: int | None = None
+        self._accepting = False
+        self._finished: int | None = NEVER
+        """Last cycle of the POST before; None while one runs."""
+        self._vectors: deque[list[int]] = deque()
+        """Runs of vectors in consecutive cycles: cycle of the first one's write, number."""
+        self._popped: list[int] = []
+        """Cycle in which each vector left the queue."""
+        self._front_popped = False
+        """The next vector has left the queue: it is at its output."""
+        self._taken = NEVER
+        """Cycle in which the last vector was taken from the queue."""
+        self._stepped = NEVER
+        """Cycle of the last step of the counters: of a vector, or of zeros in its place."""
+        self._next_end = 0
+        """First cycle that may take a vector which ends a window."""
+        self._accepted = 0
+        self._tiles_left = 0
+        self._tile = 0
+        self._place = 0
+
+    @property
+    def vectors_left(self) -> int:
+        """Vectors that no POST has taken."""
+        return sum(run[1] for run in self._vectors)
+
+    def popped(self, number: int) -> int | None:
+        """Cycle in which vector ``number`` of the run left the queue, if that is known."""
+        return self._popped[number] if number < len(self._popped) else None
+
+    def feed(self, cycle: int, vectors: int) -> None:
+        """``vectors`` vectors are written to the queue, the first one in ``cycle``."""
+        self._vectors.append([cycle, vectors])
+        if self._finished is None:
+            self._consume()
+        else:
+            self._pop_front()
+
+    def offer(self, instruction: Instruction) -> None:
+        self._offered = instruction
+        self._offered_at = self._agenda.now
+        self._requested_at = None
+        self._plan()
+
+    def _plan(self) -> None:
+        """Request parameters for the offered command, and accept it, when both are known."""
+        command = self._offered
+        if command is None or self._accepting:
+            return
+        earliest = self._offered_at
+        if command.opcode is Opcode.POST:
+            if self._requested_at is None:
+                ready = self._chain.ready_from
+                if ready is None:
+                    return
+                self._requested_at = max(self._offered_at, ready)
+                self._chain.request(self._requested_at, command["tiles"])
+            earliest = self._requested_at + 1
+        if self._finished is not None:
+            self._accepting = True
+            self._agenda.at(max(earliest, self._finished + 1), self._accept)
+
+    def _accept(self) -> None:
+        command = self._offered
+        assert command is not None
+        self._offered = None
+        self._accepting = False
+        now = self._agenda.now
+        if command.opcode is Opcode.POST_CONFIG:
+            self._settings = Settings(command, self._config)
+            self._gate.accepted()
+            self._be_busy(self._offered_at, now)
+            self._agenda.at(now + CONFIG_CYCLES, self._gate.done)
+            self.idle_from = max(self.idle_from, now + CONFIG_CYCLES)
+            return
+        self._accepted = now
+        self._be_busy(self._offered_at, now)
+        self._finished = None
+        self._tiles_left = command["tiles"]
+        self._tile = command["vectors"]
+        self._place = 0
+        self._gate.accepted()
+        self._consume()
+        self.compute.advance()
+
+    def _be_busy(self, first: int, last: int) -> None:
+        self.busy_cycles += max(0, last - max(first, self._busy_until + 1) + 1)
+        self._busy_until = max(self._busy_until, last)
+
+    def _pop_front(self) -> None:
+        if self._vectors and not self._front_popped:
+            self._popped.append(max(self._vectors[0][0] + 1, self._taken))
+            self._front_popped = True
+
+    def _consume(self) -> None:
+        """Take vectors until the command ends or nothing is known of the next one."""
+        settings = self._settings
+        assert settings is not None
+        if settings.array and settings.pace == 1 and not settings.summing:
+            step = self._take_run
+        else:
+            step = self._take_one
+        while self._tiles_left:
+            if self._place == 0 and not self._chain.available:
+                break
+            if not step(settings):
+                break
+            if self._place == self._tile:
+                self._place = 0
+                self._tiles_left -= 1
+        self._pop_front()
+        if not self._tiles_left:
+            self._finish(settings)
+
+    def _earliest(self) -> int:
+        """First cycle for the next vector, as far as the command and its parameters go."""
+        cycle = max(self._stepped + 1, self._accepted + FIRST_VECTOR_CYCLES)
+        return max(cycle, self._chain.available[0]) if self._place == 0 else cycle
+
+    def _take_run(self, settings: Settings) -> bool:
+        """Take vectors that need no pacing: as many as follow one another and are of one tile."""
+        if not self._vectors:
+            return False
+        run = self._vectors[0]
+        first, waiting = run
+        count = min(waiting, self._tile - self._place)
+        cycle = max(first + OFFERED_CYCLES, self._earliest())
+        if not self._front_popped:
+            self._popped.append(max(first + 1, self._taken))
+        self._front_popped = False
+        self._popped.extend(range(cycle, cycle + count - 1))
+        if count == waiting:
+            self._vectors.popleft()
+        else:
+            run[0] += count
+            run[1] -= count
+        place = self._place
+        if place == 0:
+            self._chain.available.popleft()
+            self._release(cycle + settings.to_pool)
+        self._place = place + count
+        self._taken = self._stepped = cycle + count - 1
+        if settings.writes:
+            self._write_run(settings, cycle, place, count)
+        self._next_end = self._taken + 1
+        return True
+
+    def _write_run(self, settings: Settings, cycle: int, place: int, count: int) -> None:
+        """Note the writes of the vectors from ``place`` on, the first of which is taken at
+        ``cycle``."""
+        write = cycle + settings.first_write
+        if settings.window == 1:
+            self._writes.use(write, count)
+            return
+        for index in range(place, place + count):
+            if self._ends_window(settings, index):
+                self._writes.use(write + index - place, settings.writes)
+
+    def _ends_window(self, settings: Settings, place: int) -> bool:
+        return (place + 1) % settings.window == 0 or place + 1 == self._tile
+
+    def _take_one(self, settings: Settings) -> bool:
+        """Take one vector."""
+        window = settings.window
+        place = self._place
+        begins = place % window == 0
+        needs = settings.array and (begins or not settings.summing)
+        if needs and not self._vectors:
+            return False
+        ends = self._ends_window(settings, place)
+        cycle = self._earliest()
+        if ends:
+            cycle = max(cycle, self._next_end)
+        if needs:
+            run = self._vectors[0]
+            cycle = max(cycle, run[0] + OFFERED_CYCLES)
+            self._pop_front()
+            self._front_popped = False
+            self._taken = cycle
+            run[0] += 1
+            run[1] -= 1
+            if not run[1]:
+                self._vectors.popleft()
+        if ends:
+            self._next_end = cycle + settings.pace
+            if settings.writes:
+                self._writes.use(cycle + settings.first_write, settings.writes)
+        if place == 0:
+            self._chain.available.popleft()
+        # In mode SUM a window passes the pool when its last vector comes.
+        if (place < window and ends) if settings.summing else place == 0:
+            self._release(cycle + settings.to_pool)
+        self._place = place + 1
+        self._stepped = cycle
+        return True
+
+    def _release(self, cycle: int) -> None:
+        """The pool is the last block that copies the parameters of a tile."""
+        self._chain.release(cycle)
+        self._plan()
+
+    def _finish(self, settings: Settings) -> None:
+        last = self._stepped + max(STREAM_CYCLES, settings.last_write)
+        finished = max(last + 1, self._accepted + FIRST_VECTOR_CYCLES)
+        self._finished = finished
+        self._be_busy(self._accepted, finished)
+        self.idle_from = finished + 1
+        self._agenda.at(finished + 1, self._gate.done)
+        self._plan()
