@@ -99,6 +99,8 @@ class Bench:
     generate: GenerateVerilog
     out: Path = OUT
     console: Console = field(default_factory=Console)
+    memory_latency: int = 0
+    """Of the external memory that ``generate`` makes, for the cycle model."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by step, added up."""
 
@@ -282,7 +284,7 @@ def cosimulate(
             golden_logits=logits,
         )
         if check_cycles and report.error is None:
-            run = run_program(program, bench.config)
+            run = run_program(program, bench.config, latency=bench.memory_latency)
             tags = [layer.tag for layer in program.layers]
             report.cycle_difference = find_difference(run, tags, results)
         failed = next((result for result in results if result.error or result.mismatch), None)

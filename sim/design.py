@@ -38,9 +38,10 @@ write_verilog -norename
 """As Amaranth's own Verilog back end does, on the modules that are left."""
 
 
-def source_digest(config: AcceleratorConfig) -> str:
+def source_digest(config: AcceleratorConfig, *, latency: int = 0) -> str:
     """Hash of the gateware sources, the sizes, the version of Amaranth and the script."""
-    digest = hashlib.sha256(repr((version("amaranth"), config, TO_VERILOG)).encode())
+    made_with = (version("amaranth"), config, latency, TO_VERILOG)
+    digest = hashlib.sha256(repr(made_with).encode())
     folder = Path(next(iter(hw.__path__)))
     for path in sorted(folder.rglob("*.py")):
         digest.update(str(path.relative_to(folder)).encode())
@@ -60,17 +61,17 @@ def write_verilog(component: wiring.Component, name: str, path: Path) -> None:
     path.write_text(done.stdout)
 
 
-def generate_verilog(config: AcceleratorConfig, path: Path) -> None:
-    """Write the Verilog of ``hw.simulation_top``."""
-    write_verilog(SimulationTop(config), TOP, path)
+def generate_verilog(config: AcceleratorConfig, path: Path, *, latency: int = 0) -> None:
+    """Write the Verilog of ``hw.simulation_top`` with an external memory of that latency."""
+    write_verilog(SimulationTop(config, latency=latency), TOP, path)
 
 
-def cached_verilog(config: AcceleratorConfig, path: Path, cache: Path) -> None:
-    """Write the Verilog of ``hw.simulation_top`` to ``path``; ``cache`` keeps it."""
-    kept = cache / f"{config.name}-{source_digest(config)}.v"
+def cached_verilog(config: AcceleratorConfig, path: Path, cache: Path, *, latency: int = 0) -> None:
+    """Write what :func:`generate_verilog` writes to ``path``; ``cache`` keeps it."""
+    kept = cache / f"{config.name}-{source_digest(config, latency=latency)}.v"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-        generate_verilog(config, temporary)
+        generate_verilog(config, temporary, latency=latency)
         temporary.replace(kept)
     shutil.copy(kept, path)

@@ -58,7 +58,9 @@ def make_bench(folder: Path, simulator: str) -> tuple[Bench, io.StringIO]:
 
 def run(bench: Bench, stand: StandIn, *, waves: bool = False) -> Report:
     images = random_images(stand.program.image_shape, IMAGES)
-    return cosimulate(bench, stand.program, images, [stand.expected] * IMAGES, waves=waves)
+    expected = [stand.expected] * IMAGES
+    # The stand-in has no instructions whose cycles the model could predict.
+    return cosimulate(bench, stand.program, images, expected, waves=waves, check_cycles=False)
 
 
 def change_memory(stand: StandIn, address: int, mask: int) -> StandIn:
