@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from golden.network import LqNetwork
+from golden.networks import UnknownNetwork, build_network
 from golden.quantizers import ActivationEncoding
-from golden.resnet20 import ResNet20
 
 FORMAT = 1
 
@@ -50,21 +51,25 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_network(path: Path) -> ResNet20:
+def load_network(path: Path) -> LqNetwork:
     """The trained network of a checkpoint, in evaluation mode.
 
     Raises:
-        CheckpointError: If the file is no checkpoint, or its tensors do not fit the network.
+        CheckpointError: If the file is no checkpoint, its network is unknown, or its tensors do
+            not fit the network.
     """
     content = load(path)
     config = content["config"]
-    network = ResNet20(
-        config["weight_bits"],
-        config["activation_bits"],
-        ActivationEncoding(config["encoding"]),
-    )
     try:
+        network = build_network(
+            config["network"],
+            config["weight_bits"],
+            config["activation_bits"],
+            ActivationEncoding(config["encoding"]),
+        )
         network.load_state_dict(content["model"])
+    except UnknownNetwork as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
     return network.eval()

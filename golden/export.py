@@ -4,6 +4,9 @@ The file computes class scores from raw pixels ``images`` (uint8 [N, height, wid
 Quantizers and quantized layers are calls of the functions in :mod:`golden.onnx_functions`; all
 else is standard operators in float, batch normalisation included. Stock onnxruntime runs it.
 
+The graph is found by tracing the network's own ``forward`` (``torch.fx``): each module of a kind
+in ``EXPORTERS`` becomes one node that bears the module's name.
+
 Metadata: ``lqnets_format`` (format version), ``name``, ``labels`` and ``ranges`` (JSON),
 ``weight_bits`` and ``activation_bits``. ``ranges`` is the largest magnitude of every float tensor
 over calibration images, from which lowering chooses fixed-point formats.
@@ -12,34 +15,37 @@ over calibration images, from which lowering chooses fixed-point formats.
 from __future__ import annotations
 
 import json
+import operator
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from torch import nn
+from torch import fx, nn
 
 from golden.calibration import measure_ranges
 from golden.float_weights import round_float_weights
+from golden.graph import Padding
 from golden.graph_builder import GraphBuilder
-from golden.layers import QuantConv2d, QuantLinear, same_padding
+from golden.layers import (
+    ChannelPad,
+    GlobalAveragePool,
+    MaxPool,
+    PixelInput,
+    QuantConv2d,
+    QuantLinear,
+    Window,
+)
+from golden.network import LqNetwork
 from golden.quantizers import ActivationQuantizer
-from golden.resnet20 import Block, ResNet20
 
-__all__ = [
-    "add_ranges",
-    "export_model",
-    "model_bytes",
-    "resnet20_model",
-    "round_full_precision",
-]
-
-IMAGE_SIZE = 32
+__all__ = ["add_ranges", "export_model", "model_bytes", "network_model", "round_full_precision"]
 
 
 def export_model(
-    network: nn.Module,
+    network: LqNetwork,
     path: str | Path,
     *,
     labels: Sequence[str] = (),
@@ -48,17 +54,13 @@ def export_model(
     """Write ``network`` (in its evaluation state) to an ONNX file.
 
     Args:
-        network: An instance of a class in ``EXPORTERS``.
+        network: Any network of the project.
         path: The file to write. The same network and images give the same bytes.
         labels: Class names, stored in the file.
         calibration_images: uint8 [N, height, width, channels]. Without them the file has no
             ranges, and lowering must allow for the worst case.
     """
-    exporter = EXPORTERS.get(type(network))
-    if exporter is None:
-        known = ", ".join(sorted(kind.__name__ for kind in EXPORTERS))
-        raise TypeError(f"network must be one of {known}, not {type(network).__name__}")
-    model = exporter(network, labels)
+    model = network_model(network, labels)
     if calibration_images is not None:
         add_ranges(model, calibration_images)
     Path(path).write_bytes(model_bytes(model))
@@ -90,50 +92,65 @@ def model_bytes(model: onnx.ModelProto) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def resnet20_model(network: ResNet20, labels: Sequence[str] = ()) -> onnx.ModelProto:
-    """ONNX model of a ResNet-20."""
-    builder = GraphBuilder("resnet20", (IMAGE_SIZE, IMAGE_SIZE, network.conv0.in_channels))
-    x = add_convolution(builder, "conv0", builder.image, network.conv0)
-    x = builder.relu("relu0", add_batch_norm(builder, "bn0", x, network.bn0))
-    for stage, blocks in enumerate(network.stages):
-        for index, block in enumerate(blocks):
-            x = _add_block(builder, f"stage{stage}.block{index}", x, block)
-    x = builder.relu("relu_last", add_batch_norm(builder, "bn_last", x, network.bn_last))
-    x = builder.flatten("flatten", builder.global_average_pool("pool", x))
-    x = add_linear(builder, "fc", x, network.fc)
-    return builder.model(
-        x,
-        labels=labels,
-        weight_bits=network.weight_bits,
-        activation_bits=network.activation_bits,
-    )
+def network_model(network: LqNetwork, labels: Sequence[str] = ()) -> onnx.ModelProto:
+    """ONNX model of a network in its evaluation state."""
+    if not isinstance(network, LqNetwork):
+        raise TypeError(f"network must be an LqNetwork, not {type(network).__name__}")
+    builder = GraphBuilder(network.name, network.image_shape)
+    modules = dict(network.named_modules())
+    tensors: dict[fx.Node, str] = {}
+    for node in _Tracer().trace(network).nodes:
+        if node.op == "placeholder":
+            tensors[node] = ""
+        elif node.op == "call_module":
+            module = modules[str(node.target)]
+            add = EXPORTERS[type(module)]
+            tensors[node] = add(builder, _name(str(node.target)), tensors[node.args[0]], module)
+        elif node.op == "call_function" and node.target in FUNCTIONS:
+            tensors[node] = _add_function(builder, node, tensors)
+        elif node.op == "output":
+            return builder.model(
+                tensors[node.args[0]],
+                labels=labels,
+                weight_bits=network.weight_bits,
+                activation_bits=network.activation_bits,
+            )
+        else:
+            raise TypeError(f"operators outside modules must be + or cat, not {node.target}")
+    raise TypeError("network must return its scores")
 
 
-def _add_block(builder: GraphBuilder, name: str, x: str, block: Block) -> str:
-    branch = x
-    if block.bn_in is not None:
-        branch = add_batch_norm(builder, f"{name}.bn_in", branch, block.bn_in)
-        branch = builder.relu(f"{name}.relu_in", branch)
-    branch = add_activation(builder, f"{name}.quant1", branch, block.quant1)
-    branch = add_convolution(builder, f"{name}.conv1", branch, block.conv1)
-    branch = add_batch_norm(builder, f"{name}.bn1", branch, block.bn1)
-    branch = builder.relu(f"{name}.relu1", branch)
-    branch = add_activation(builder, f"{name}.quant2", branch, block.quant2)
-    branch = add_convolution(builder, f"{name}.conv2", branch, block.conv2)
-    shortcut = x
-    if block.stride == 2:
-        half = block.new_channels // 2
-        shortcut = builder.average_pool(f"{name}.shortcut_pool", x, (2, 2), (2, 2))
-        shortcut = builder.channel_pad(f"{name}.shortcut_pad", shortcut, half, half)
-    return builder.add(f"{name}.add", branch, shortcut)
+class _Tracer(fx.Tracer):
+    """Follows the network down to the modules that the export knows."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in EXPORTERS
+
+
+def _name(path: str) -> str:
+    """Name of a tensor from a module's path: ``stages.0.1.conv1`` is ``stage0.block1.conv1``."""
+    path = re.sub(r"^stages\.(\d+)\.(\d+)", r"stage\1.block\2", path)
+    return re.sub(r"^stages\.(\d+)", r"stage\1", path)
+
+
+def _add_function(builder: GraphBuilder, node: fx.Node, tensors: dict[fx.Node, str]) -> str:
+    """Append a sum or a concatenation, named after the module that computes it."""
+    modules: list[str] = list(node.meta.get("nn_module_stack") or ())
+    kind = FUNCTIONS[node.target]
+    name = ".".join([*([_name(modules[-1])] if modules else []), kind])
+    if kind == "add":
+        return builder.add(name, tensors[node.args[0]], tensors[node.args[1]])
+    dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+    if dim != 1:
+        raise TypeError(f"cat must be along the channels, dim 1, not {dim}")
+    parts = node.args[0]
+    assert isinstance(parts, list | tuple)
+    return builder.concat(name, [tensors[part] for part in parts])
 
 
 def add_convolution(builder: GraphBuilder, name: str, x: str, layer: QuantConv2d) -> str:
     """Append a convolution layer, quantized or not; returns its output tensor."""
-    _, height, width = builder.shape(x)
-    top, bottom = same_padding(height, layer.kernel_size, layer.stride)
-    left, right = same_padding(width, layer.kernel_size, layer.stride)
-    padding = (top, left, bottom, right)
+    padding = _padding(builder, x, layer)
     stride = (layer.stride, layer.stride)
     bias = _array(layer.bias)
     if layer.weight_quant is None:
@@ -169,18 +186,57 @@ def add_batch_norm(builder: GraphBuilder, name: str, x: str, layer: nn.BatchNorm
     return builder.batch_norm(name, x, gamma, beta, mean, variance, layer.eps)
 
 
-def add_activation(builder: GraphBuilder, name: str, x: str, quantizer: nn.Module) -> str:
-    """Append an activation quantizer, or nothing for the identity; returns the output tensor."""
-    if isinstance(quantizer, nn.Identity):
-        return x
-    if not isinstance(quantizer, ActivationQuantizer):
-        raise TypeError(f"quantizer must be an ActivationQuantizer, not {type(quantizer).__name__}")
-    return builder.learned_activation(name, x, quantizer.basis.numpy(), quantizer.encoding.value)
+def add_activation(builder: GraphBuilder, name: str, x: str, layer: ActivationQuantizer) -> str:
+    """Append an activation quantizer; returns its output tensor."""
+    return builder.learned_activation(name, x, layer.basis.numpy(), layer.encoding.value)
+
+
+def add_max_pool(builder: GraphBuilder, name: str, x: str, layer: MaxPool) -> str:
+    """Append a max-pool; returns its output tensor."""
+    window = (layer.kernel_size, layer.kernel_size)
+    stride = (layer.stride, layer.stride)
+    return builder.max_pool(name, x, window, stride, _padding(builder, x, layer))
+
+
+def add_average_pool(builder: GraphBuilder, name: str, x: str, layer: nn.AvgPool2d) -> str:
+    """Append a mean over windows without padding; returns its output tensor."""
+    window, stride = layer.kernel_size, layer.stride
+    if not isinstance(window, int) or not isinstance(stride, int) or layer.padding != 0:
+        raise TypeError(f"module {name!r}: average pool must have square windows and no padding")
+    return builder.average_pool(name, x, (window, window), (stride, stride))
+
+
+def add_nothing(builder: GraphBuilder, name: str, x: str, layer: nn.Identity) -> str:
+    """The tensor itself: quantizers of networks with float activations."""
+    return x
+
+
+def _padding(builder: GraphBuilder, x: str, layer: Window) -> Padding:
+    left, right, top, bottom = layer.padding(*builder.shape(x)[1:])
+    return top, left, bottom, right
 
 
 def _array(parameter: torch.Tensor | None) -> np.ndarray | None:
     return None if parameter is None else parameter.detach().cpu().numpy()
 
 
-EXPORTERS: dict[type[nn.Module], Callable[..., onnx.ModelProto]] = {ResNet20: resnet20_model}
-"""One function per network class: (network, labels) -> model."""
+EXPORTERS: dict[type[nn.Module], Callable[..., str]] = {
+    PixelInput: lambda builder, name, x, layer: builder.image,
+    QuantConv2d: add_convolution,
+    QuantLinear: add_linear,
+    nn.BatchNorm2d: add_batch_norm,
+    ActivationQuantizer: add_activation,
+    nn.Identity: add_nothing,
+    nn.ReLU: lambda builder, name, x, layer: builder.relu(name, x),
+    MaxPool: add_max_pool,
+    nn.AvgPool2d: add_average_pool,
+    GlobalAveragePool: lambda builder, name, x, layer: builder.global_average_pool(name, x),
+    ChannelPad: lambda builder, name, x, layer: builder.channel_pad(
+        name, x, layer.before, layer.after
+    ),
+    nn.Flatten: lambda builder, name, x, layer: builder.flatten(name, x),
+}
+"""One function per kind of module: (builder, name, input tensor, module) -> output tensor."""
+
+FUNCTIONS = {operator.add: "add", torch.add: "add", torch.cat: "concat"}
+"""Plain operators that a network may use, and what their nodes are called."""

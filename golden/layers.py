@@ -1,10 +1,18 @@
-"""Convolution and linear layers with learned weight quantization, and TensorFlow's padding."""
+"""Layers of the networks: learned weight quantization, TensorFlow's padding, weightless operators.
+
+Every operator of a network is a module (the export maps each kind to its node); only ``+`` and
+``torch.cat`` along the channels are plain.
+"""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from golden.quantizers import WeightQuantizer
+from golden.quantizers import ActivationEncoding, ActivationQuantizer, WeightQuantizer
+
+PIXEL_OFFSET = 128
+PIXEL_SCALE = 128
+"""Raw pixels p of 0..255 enter as (p - offset) / scale: exact with 7 fraction bits."""
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -18,8 +26,31 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class QuantConv2d(nn.Module):
-    """SAME-padded 2-D convolution, weights quantized per output channel.
+class Window(nn.Module):
+    """A square window that slides over an image.
+
+    Args:
+        kernel_size: Window height and width k.
+        stride: Step of the window in both directions.
+        same: Pad as TensorFlow's SAME does; False leaves the image as it is (VALID).
+    """
+
+    def __init__(self, kernel_size: int, stride: int, same: bool) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.same = same
+
+    def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Cells (left, right, top, bottom) added to an input of ``height`` x ``width``."""
+        if not self.same:
+            return 0, 0, 0, 0
+        vertical = same_padding(height, self.kernel_size, self.stride)
+        return (*same_padding(width, self.kernel_size, self.stride), *vertical)
+
+
+class QuantConv2d(Window):
+    """2-D convolution, weights quantized per output channel.
 
     ``weight`` [Cout, Cin, k, k] is the latent float weight that training updates;
     ``weight_quant`` its quantizer, or None for a full-precision layer.
@@ -31,6 +62,8 @@ class QuantConv2d(nn.Module):
         stride: Step of the window in both directions.
         weight_bits: Planes per weight, 1..8, or None to keep the weights in float.
         bias: Whether to add a float bias per output channel.
+        same: SAME padding, or none.
+        deviation: Standard deviation of the initial weights; None is He's, by fan-out.
     """
 
     def __init__(
@@ -42,16 +75,17 @@ class QuantConv2d(nn.Module):
         stride: int = 1,
         weight_bits: int | None = None,
         bias: bool = False,
+        same: bool = True,
+        deviation: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(kernel_size, stride, same)
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = kernel_size
-        self.stride = stride
         fan_out = kernel_size * kernel_size * out_channels
         shape = (out_channels, in_channels, kernel_size, kernel_size)
-        # He initialisation by fan-out, the same deviation that the quantizer's basis starts from.
-        self.weight = nn.Parameter(torch.randn(shape) * (2 / fan_out) ** 0.5)
+        # By fan-out: the same deviation that the quantizer's basis starts from.
+        deviation = (2 / fan_out) ** 0.5 if deviation is None else deviation
+        self.weight = nn.Parameter(torch.randn(shape) * deviation)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.weight_quant = (
             None if weight_bits is None else WeightQuantizer(out_channels, weight_bits, fan_out)
@@ -61,13 +95,8 @@ class QuantConv2d(nn.Module):
         """The weights that the convolution uses, [Cout, Cin, k, k]."""
         return self.weight if self.weight_quant is None else self.weight_quant(self.weight)
 
-    def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Zeros (left, right, top, bottom) for an input of ``height`` x ``width``."""
-        vertical = same_padding(height, self.kernel_size, self.stride)
-        return (*same_padding(width, self.kernel_size, self.stride), *vertical)
-
     def forward(self, x: Tensor) -> Tensor:
-        """[N, Cin, H, W] -> [N, Cout, ceil(H / stride), ceil(W / stride)]."""
+        """[N, Cin, H, W] -> [N, Cout, H', W'], with SAME padding H' = ceil(H / stride)."""
         left, right, top, bottom = self.padding(x.shape[2], x.shape[3])
         if left == right and top == bottom:
             padding = (top, left)
@@ -115,3 +144,62 @@ class QuantLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_features] -> [N, out_features]."""
         return functional.linear(x, self.quantized_weight(), self.bias)
+
+
+class MaxPool(Window):
+    """Maximum over windows; padding never wins.
+
+    Args:
+        kernel_size: Window height and width k.
+        stride: Step of the window; None is k.
+        same: SAME padding, or none.
+    """
+
+    def __init__(self, kernel_size: int, stride: int | None = None, *, same: bool = True) -> None:
+        super().__init__(kernel_size, stride or kernel_size, same)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H', W']."""
+        padding = self.padding(x.shape[2], x.shape[3])
+        padded = functional.pad(x, padding, value=-torch.inf) if any(padding) else x
+        return functional.max_pool2d(padded, self.kernel_size, self.stride)
+
+
+class GlobalAveragePool(nn.Module):
+    """Mean over the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, 1, 1]."""
+        return x.mean(dim=(2, 3), keepdim=True)
+
+
+class ChannelPad(nn.Module):
+    """Zero channels before and after those of the input."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.before = before
+        self.after = after
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, before + C + after, H, W]."""
+        return functional.pad(x, (0, 0, 0, 0, self.before, self.after))
+
+
+class PixelInput(nn.Module):
+    """Raw pixels of 0..255 as values of -1..127/128."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 or float [N, C, H, W] -> float, same shape."""
+        values = pixels if pixels.is_floating_point() else pixels.float()
+        return (values - PIXEL_OFFSET) / PIXEL_SCALE
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalization with tensorpack's constants (eps 1e-5, running factor 0.9)."""
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1)
+
+
+def activation_quantizer(bits: int | None, encoding: ActivationEncoding) -> nn.Module:
+    """A quantizer of ``bits`` planes, or the identity if ``bits`` is None."""
+    return nn.Identity() if bits is None else ActivationQuantizer(bits, encoding)

@@ -6,28 +6,21 @@ The first convolution and the last layer stay in full precision, as in all LQ-Ne
 """
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from golden.layers import QuantConv2d, QuantLinear
-from golden.quantizers import ActivationEncoding, ActivationQuantizer
+from golden.layers import (
+    ChannelPad,
+    GlobalAveragePool,
+    QuantConv2d,
+    QuantLinear,
+    activation_quantizer,
+    batch_norm,
+)
+from golden.network import LqNetwork, Quantization
+from golden.quantizers import ActivationEncoding
 
 WIDTHS = (16, 32, 64)
 BLOCKS_PER_STAGE = 3
 CLASSES = 10
-
-PIXEL_OFFSET = 128
-PIXEL_SCALE = 128
-"""Raw pixels p of 0..255 enter as (p - offset) / scale: exact with 7 fraction bits."""
-
-
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalization with tensorpack's constants (eps 1e-5, running factor 0.9)."""
-    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1)
-
-
-def activation_quantizer(bits: int | None, encoding: ActivationEncoding) -> nn.Module:
-    """A quantizer of ``bits`` planes, or the identity if ``bits`` is None."""
-    return nn.Identity() if bits is None else ActivationQuantizer(bits, encoding)
 
 
 class Block(nn.Module):
@@ -53,36 +46,38 @@ class Block(nn.Module):
         self.stride = 1 if in_channels == out_channels else 2
         self.new_channels = out_channels - in_channels
         self.bn_in = batch_norm(in_channels) if preactivate else None
+        self.relu_in = nn.ReLU()
         self.quant1 = activation_quantizer(activation_bits, encoding)
         self.conv1 = QuantConv2d(
             in_channels, out_channels, 3, stride=self.stride, weight_bits=weight_bits
         )
         self.bn1 = batch_norm(out_channels)
+        self.relu1 = nn.ReLU()
         self.quant2 = activation_quantizer(activation_bits, encoding)
         self.conv2 = QuantConv2d(out_channels, out_channels, 3, weight_bits=weight_bits)
+        self.shortcut_pool = nn.AvgPool2d(2)
+        self.shortcut_pad = ChannelPad(self.new_channels // 2, self.new_channels // 2)
 
     def shortcut(self, x: Tensor) -> Tensor:
         """The residual stream on its way around the convolutions."""
-        if self.stride == 1:
-            return x
-        half = self.new_channels // 2
-        return functional.pad(functional.avg_pool2d(x, 2), (0, 0, 0, 0, half, half))
+        return x if self.stride == 1 else self.shortcut_pad(self.shortcut_pool(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, Cin, H, W] -> [N, Cout, H / stride, W / stride]."""
-        branch = x if self.bn_in is None else functional.relu(self.bn_in(x))
+        branch = x if self.bn_in is None else self.relu_in(self.bn_in(x))
         branch = self.conv1(self.quant1(branch))
-        branch = functional.relu(self.bn1(branch))
+        branch = self.relu1(self.bn1(branch))
         return self.conv2(self.quant2(branch)) + self.shortcut(x)
 
 
-class ResNet20(nn.Module):
-    """ResNet-20 on raw 32 x 32 RGB pixels.
+class ResNet20(LqNetwork):
+    """ResNet-20 on small RGB images.
 
     Args:
         weight_bits: Planes per weight of the inner convolutions, 1..8, or None for float.
         activation_bits: Planes per input of the inner convolutions, 1..8, or None for float.
         encoding: Alphabet of the activation codes.
+        image_size: Height and width of the images, a multiple of 4.
     """
 
     def __init__(
@@ -90,13 +85,16 @@ class ResNet20(nn.Module):
         weight_bits: int | None,
         activation_bits: int | None,
         encoding: ActivationEncoding = ActivationEncoding.UNSIGNED,
+        *,
+        image_size: int = 32,
     ) -> None:
-        super().__init__()
-        self.weight_bits = weight_bits
-        self.activation_bits = activation_bits
-        self.encoding = encoding
+        if image_size < 4 or image_size % 4:
+            raise ValueError(f"image size of resnet20 must be a multiple of 4, not {image_size}")
+        quantization = Quantization(weight_bits, activation_bits, encoding)
+        super().__init__("resnet20", (image_size, image_size, 3), CLASSES, quantization)
         self.conv0 = QuantConv2d(3, WIDTHS[0], 3)
         self.bn0 = batch_norm(WIDTHS[0])
+        self.relu0 = nn.ReLU()
         self.stages = nn.ModuleList()
         channels = WIDTHS[0]
         for stage, width in enumerate(WIDTHS):
@@ -114,6 +112,9 @@ class ResNet20(nn.Module):
                 channels = width
             self.stages.append(blocks)
         self.bn_last = batch_norm(channels)
+        self.relu_last = nn.ReLU()
+        self.pool = GlobalAveragePool()
+        self.flatten = nn.Flatten()
         self.fc = QuantLinear(channels, CLASSES)
 
     def blocks(self) -> list[Block]:
@@ -121,10 +122,9 @@ class ResNet20(nn.Module):
         return [module for module in self.stages.modules() if isinstance(module, Block)]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Raw pixels [N, 3, 32, 32] of 0..255, uint8 or float -> scores [N, 10]."""
-        x = (pixels.to(self.fc.weight.dtype) - PIXEL_OFFSET) / PIXEL_SCALE
-        x = functional.relu(self.bn0(self.conv0(x)))
+        """Raw pixels [N, 3, H, W] of 0..255, uint8 or float -> scores [N, 10]."""
+        x = self.relu0(self.bn0(self.conv0(self.pixels(pixels))))
         for block in self.blocks():
             x = block(x)
-        x = functional.relu(self.bn_last(x))
-        return self.fc(x.mean(dim=(2, 3)))
+        x = self.relu_last(self.bn_last(x))
+        return self.fc(self.flatten(self.pool(x)))

@@ -1,6 +1,6 @@
 """Train a learned-quantized network on CIFAR-10, on a CPU, resumable at every epoch.
 
-``python -m golden.train resnet20 --weights 2 --activations 2 --epochs 30 --output FILE``
+``python -m golden.train NETWORK --weights 2 --activations 2 --epochs 30 --output FILE``
 
 One cycle of the learning rate (linear rise, cosine fall), SGD with Nesterov momentum, random
 crops and flips. Order and augmentation of the images are drawn from a generator that is seeded
@@ -24,9 +24,10 @@ from torch.nn import functional
 from golden import checkpoint
 from golden.checkpoint import CheckpointError
 from golden.data import Cifar10, DataError, Images, load_cifar10
+from golden.layers import PIXEL_OFFSET
+from golden.networks import build_network, trainable_networks
 from golden.progress import Progress
 from golden.quantizers import ActivationEncoding, ActivationQuantizer, compare_and_sum
-from golden.resnet20 import PIXEL_OFFSET, ResNet20
 from golden.train_config import EpochResult, TrainConfig, TrainResult, learning_rate
 
 CROP_MARGIN = 4
@@ -93,7 +94,9 @@ class Trainer:
         self.pixels, self.labels = as_tensors(data.train)
         self.steps_per_epoch = len(data.train) // config.batch
         torch.manual_seed(config.seed)
-        self.network = ResNet20(config.weight_bits, config.activation_bits, config.encoding)
+        self.network = build_network(
+            config.network, config.weight_bits, config.activation_bits, config.encoding
+        )
         if config.init is not None:
             self._warm_start(config.init)
         groups = parameter_groups(self.network, config.weight_decay)
@@ -123,8 +126,18 @@ class Trainer:
 
     def _warm_start(self, path: Path) -> None:
         """Take over the tensors that fit, for example a float network's into a quantized one."""
-        source = checkpoint.load(path)["model"]
+        saved = checkpoint.load(path)
+        found = saved["config"]["network"]
+        if found != self.config.network:
+            raise TrainingError(f"{path} must hold a {self.config.network}, not a {found}")
+        source = saved["model"]
         own = self.network.state_dict()
+        for name, parameter in self.network.named_parameters():
+            if name not in source or source[name].shape != parameter.shape:
+                shape = list(source[name].shape) if name in source else "nothing"
+                raise TrainingError(
+                    f"{path} must hold {name} of the shape {list(parameter.shape)}, not {shape}"
+                )
         modules: dict[str, list[str]] = {}
         for name in own:
             modules.setdefault(name.rpartition(".")[0], []).append(name)
@@ -136,8 +149,6 @@ class Trainer:
             if all(n in source and source[n].shape == own[n].shape for n in names)
             for name in names
         }
-        if not fitting:
-            raise TrainingError(f"{path} must hold a network with the same layers")
         self.network.load_state_dict(fitting, strict=False)
         self.report(f"started from {len(fitting)} tensors of {path}")
 
@@ -253,13 +264,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> TrainConfig:
         prog="python -m golden.train",
         description="Train a learned-quantized network on CIFAR-10.",
     )
-    base = TrainConfig(output=Path("resnet20.pt"))
+    base = TrainConfig(output=Path("NETWORK.pt"))
 
     def option(name: str, kind: Callable[[str], object], default: object, text: str) -> None:
         shown = "" if default is None else " (default: %(default)s)"
         parser.add_argument(name, type=kind, default=default, help=text + shown)
 
-    parser.add_argument("network", choices=["resnet20"], help="network to train")
+    parser.add_argument("network", choices=trainable_networks(), help="network to train")
     option("--output", Path, base.output, "checkpoint file, replaced after every epoch")
     option("--weights", _bits, base.weight_bits, "planes per weight, 1..8, or float")
     option("--activations", _bits, base.activation_bits, "planes per activation, 1..8, or float")
@@ -276,7 +287,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> TrainConfig:
         "--no-compile", dest="compile", action="store_false", help="do not use a C++ compiler"
     )
     options = vars(parser.parse_args(arguments))
-    del options["network"]
+    if options["output"] == base.output:
+        options["output"] = Path(f"{options['network']}.pt")
     options["encoding"] = ActivationEncoding(options["encoding"])
     options["weight_bits"] = options.pop("weights")
     options["activation_bits"] = options.pop("activations")

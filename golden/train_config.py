@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from golden.networks import trainable_networks
 from golden.quantizers import ActivationEncoding
 
 FIRST_LR_SHARE = 0.04
@@ -17,6 +18,7 @@ class TrainConfig:
 
     Attributes:
         output: Checkpoint file, replaced after every epoch.
+        network: Name of a network for CIFAR-10, as in ``golden.networks``.
         weight_bits: Planes per weight, or None for float.
         activation_bits: Planes per activation, or None for float.
         encoding: Alphabet of the activation codes.
@@ -35,6 +37,7 @@ class TrainConfig:
     """
 
     output: Path
+    network: str = "resnet20"
     weight_bits: int | None = 2
     activation_bits: int | None = 2
     encoding: ActivationEncoding = ActivationEncoding.UNSIGNED
@@ -52,6 +55,9 @@ class TrainConfig:
     compile: bool = True
 
     def __post_init__(self) -> None:
+        if self.network not in trainable_networks():
+            known = ", ".join(trainable_networks())
+            raise ValueError(f"network must be one of {known}, not {self.network!r}")
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
@@ -64,7 +70,7 @@ class TrainConfig:
         """What determines the numbers of the run, as a checkpoint holds it: no machine paths."""
         local = ("output", "data", "init", "resume", "threads", "compile")
         plain = {name: value for name, value in asdict(self).items() if name not in local}
-        return {"network": "resnet20", **plain, "encoding": self.encoding.value}
+        return {**plain, "encoding": self.encoding.value}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,22 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
+class Bits(click.ParamType):
+    """Planes per code: 1..8, or ``float`` for None."""
+
+    name = "BITS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
+        if value == "float":
+            return None
+        if str(value) not in tuple("12345678"):
+            self.fail(f"bits must be 1..8 or float, not {value!r}", param, ctx)
+        return int(value)
+
+
+BITS = Bits()
+
+
 class ProjectError(click.ClickException):
     """One line on standard error, exit code 1."""
 
@@ -77,6 +93,7 @@ def cli(traceback: bool) -> None:
       lqfpga doctor                            is everything installed?
       lqfpga train resnet20 --epochs 30        a checkpoint
       lqfpga export resnet20.pt -o model.onnx  the exported model
+      lqfpga example-model vgg-small -o model.onnx    or one with random weights
       lqfpga sim model.onnx --limit 1          the accelerator, simulated
     \b
     With a board:
@@ -358,6 +375,62 @@ def export(
     images = load_cifar10(folder).train.pixels[:calibration]
     output = output or checkpoint.with_suffix(".onnx")
     export_model(network, output, labels=CIFAR10_LABELS, calibration_images=images)
+    click.echo(f"{output}: {output.stat().st_size} bytes")
+
+
+@cli.command("example-model")
+@click.argument("network")
+@click.option("--weights", type=BITS, default="2", show_default=True, help="1..8, or float.")
+@click.option("--activations", type=BITS, default="2", show_default=True, help="1..8, or float.")
+@click.option(
+    "--encoding",
+    type=click.Choice(["unsigned", "signed"]),
+    default="unsigned",
+    show_default=True,
+    help="Activation code bits: {0,1} or {-1,+1}.",
+)
+@click.option("--seed", default=1, show_default=True, help="Of weights and images.")
+@click.option("--image-size", type=click.IntRange(1), help="Height and width, if not as trained.")
+@click.option("-o", "--output", type=FILE, required=True, help="Model file.")
+def example_model(
+    network: str,
+    weights: int | None,
+    activations: int | None,
+    encoding: str,
+    seed: int,
+    image_size: int | None,
+    output: Path,
+) -> None:
+    """Export NETWORK with random weights, to try compiler and simulator without training.
+
+    Bases and batch-norm statistics are fitted to random images, so that all codes occur. The
+    scores mean nothing.
+
+    \b
+    Examples:
+      lqfpga example-model vgg-small --weights 1 --activations 2 -o vgg.onnx
+      lqfpga example-model resnet18 --image-size 64 -o small.onnx
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from golden.example_model import CALIBRATION_PASSES, calibrated_network, example_images
+    from golden.export import export_model
+    from golden.quantizers import ActivationEncoding
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("calibration", total=CALIBRATION_PASSES)
+        model = calibrated_network(
+            network,
+            weights,
+            activations,
+            ActivationEncoding(encoding),
+            seed=seed,
+            image_size=image_size,
+            progress=lambda: bar.advance(task),
+        )
+        images = example_images(model.image_shape, seed=seed)
+        export_model(model, output, calibration_images=images)
     click.echo(f"{output}: {output.stat().st_size} bytes")
 
 

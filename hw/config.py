@@ -211,6 +211,25 @@ _TINY = AcceleratorConfig(
 
 _ULX3S_85F = AcceleratorConfig(name="ulx3s-85f", clock_mhz=40.0)
 
+# For networks whose tensors no board preset holds, in simulation only: the array of the largest
+# board, every memory as deep as instructions can address.
+_SIMULATION_LARGE = AcceleratorConfig(
+    name="simulation-large",
+    memory=MemoryConfig(
+        column_granules=8192,
+        weight_words=16384,
+        coefficient_words=4096,
+        parameter_words=8192,
+        window_entries=512,
+        pass_entries=512,
+        threshold_groups=512,
+        activation_words=65536,
+        stream_vectors=16384,
+        external_words=1 << 24,
+    ),
+    clock_mhz=40.0,
+)
+
 _ULX3S_12F = AcceleratorConfig(
     name="ulx3s-12f",
     array=ArrayConfig(rows=4, columns=8, drain_lanes=2, count_width=12),
@@ -250,6 +269,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             ),
         ),
         _ULX3S_85F,
+        _SIMULATION_LARGE,
     )
 }
 

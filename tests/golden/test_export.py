@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from golden.calibration import measure_ranges, model_session, round_up
-from golden.export import export_model, model_bytes, resnet20_model, round_full_precision
+from golden.export import export_model, model_bytes, network_model, round_full_precision
 from golden.float_weights import float_weight_planes, round_float_weights
 from golden.graph_builder import GraphBuilder
 from golden.quantizers import ActivationEncoding
@@ -68,7 +68,7 @@ def test_onnxruntime_gives_the_logits_of_torch(
     images = random_pixels(3)
     with torch.no_grad():
         expected = network(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
-    logits = run(model_bytes(resnet20_model(network)), images)
+    logits = run(model_bytes(network_model(network)), images)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
 
 
@@ -99,7 +99,7 @@ def test_metadata(network: ResNet20, tmp_path: Path) -> None:
 
 
 def test_unknown_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"^network must be one of ResNet20, not Linear$"):
+    with pytest.raises(TypeError, match=r"^network must be an LqNetwork, not Linear$"):
         export_model(nn.Linear(1, 1), tmp_path / "model.onnx")
 
 
@@ -215,7 +215,7 @@ def test_round_up(value: float, expected: float) -> None:
 
 def test_ranges_need_images(network: ResNet20) -> None:
     with pytest.raises(ValueError, match=r"^calibration images must be at least one, not 0$"):
-        measure_ranges(model_bytes(resnet20_model(network)), random_pixels(0))
+        measure_ranges(model_bytes(network_model(network)), random_pixels(0))
 
 
 def test_infinite_ranges_are_refused() -> None:

@@ -1,0 +1,70 @@
+"""The networks by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from golden.network import LqNetwork
+from golden.quantizers import ActivationEncoding
+from golden.resnet20 import ResNet20
+from golden.vgg_small import VggSmall
+
+__all__ = ["NETWORKS", "NetworkEntry", "UnknownNetwork", "build_network", "trainable_networks"]
+
+
+class UnknownNetwork(ValueError):
+    """A name that no network has."""
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """One network.
+
+    Attributes:
+        build: (weight_bits, activation_bits, encoding, image_size=...) -> network with new weights.
+        image_size: Height and width of its images, unless others are asked for.
+        classes: Number of scores.
+        dataset: What it is trained on.
+    """
+
+    build: Callable[..., LqNetwork]
+    image_size: int
+    classes: int
+    dataset: str
+
+
+NETWORKS = {
+    "resnet20": NetworkEntry(ResNet20, 32, 10, "cifar10"),
+    "vgg-small": NetworkEntry(VggSmall, 32, 10, "cifar10"),
+}
+
+
+def build_network(
+    name: str,
+    weight_bits: int | None,
+    activation_bits: int | None,
+    encoding: ActivationEncoding = ActivationEncoding.UNSIGNED,
+    *,
+    image_size: int | None = None,
+) -> LqNetwork:
+    """A network with new weights, drawn from torch's generator.
+
+    Args:
+        name: A key of ``NETWORKS``.
+        weight_bits: Planes per weight of the inner layers, 1..8, or None for float.
+        activation_bits: Planes per input of the inner layers, 1..8, or None for float.
+        encoding: Alphabet of the activation codes.
+        image_size: Height and width of the images; None takes those of the network.
+
+    Raises:
+        UnknownNetwork: If there is no such network.
+    """
+    if name not in NETWORKS:
+        raise UnknownNetwork(f"network must be one of {', '.join(NETWORKS)}, not {name!r}")
+    entry = NETWORKS[name]
+    size = entry.image_size if image_size is None else image_size
+    return entry.build(weight_bits, activation_bits, encoding, image_size=size)
+
+
+def trainable_networks() -> tuple[str, ...]:
+    """Names of the networks for CIFAR-10, the data set that training has."""
+    return tuple(name for name, entry in NETWORKS.items() if entry.dataset == "cifar10")
