@@ -225,7 +225,7 @@ _SIMULATION_LARGE = AcceleratorConfig(
         threshold_groups=512,
         activation_words=65536,
         stream_vectors=16384,
-        external_words=1 << 24,
+        external_words=1 << 20,
     ),
     clock_mhz=40.0,
 )

@@ -55,10 +55,11 @@ def write_verilog(component: wiring.Component, name: str, path: Path) -> None:
     Raises:
         subprocess.CalledProcessError: yosys failed; its output is in the error.
     """
-    script = TO_VERILOG.format(text=rtlil.convert(component, name))
+    text = rtlil.drop_zero_contents(rtlil.convert(component, name))
+    script = TO_VERILOG.format(text=text)
     command = [sys.executable, *YOSYS]
     done = subprocess.run(command, input=script, check=True, capture_output=True, text=True)
-    path.write_text(done.stdout)
+    path.write_text(rtlil.clear_memories(done.stdout))
 
 
 def generate_verilog(config: AcceleratorConfig, path: Path, *, latency: int = 0) -> None:

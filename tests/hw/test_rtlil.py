@@ -1,14 +1,21 @@
-"""Equal modules become one, whatever order their ports have, and instances keep their names."""
+"""Equal modules become one, instances keep their names; a loop clears memories of zeros."""
 
 import re
 
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtlil import convert, keep_hierarchy, merge_equal_modules, remove_brackets
+from hw.rtlil import (
+    clear_memories,
+    convert,
+    drop_zero_contents,
+    keep_hierarchy,
+    merge_equal_modules,
+    remove_brackets,
+)
 
 
 class Leaf(wiring.Component):
@@ -122,3 +129,47 @@ def test_named_and_frequent_modules_keep_their_hierarchy() -> None:
     assert kept == ["top.other"]
     text = keep_hierarchy(convert(Top(), "top"), lambda name: False, 2)
     assert len(re.findall("keep_hierarchy", text)) == 2
+
+
+class Memories(wiring.Component):
+    """A memory of zeros and one with contents."""
+
+    o: Out(8)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.zeros = zeros = memory.Memory(shape=8, depth=4, init=[])
+        m.submodules.filled = filled = memory.Memory(shape=8, depth=4, init=[0, 0, 5])
+        ports = [zeros.read_port(), filled.read_port()]
+        m.d.comb += self.o.eq(ports[0].data ^ ports[1].data)
+        return m
+
+
+def test_only_contents_of_zeros_are_dropped() -> None:
+    text = convert(Memories(), "top")
+    assert text.count("$meminit_v2") == 2
+    dropped = drop_zero_contents(text)
+    assert dropped.count("$meminit_v2") == 1
+    assert re.search(r"connect \\DATA 32'0*101(0{16})\n", dropped)
+    removed = set(text.splitlines()) - set(dropped.splitlines())
+    assert all("meminit" in line or line.startswith("    ") for line in removed)
+    assert text.count("\nend\n") == dropped.count("\nend\n")
+
+
+def test_memories_without_contents_are_cleared_by_a_loop() -> None:
+    verilog = (
+        "  reg [7:0] zeros [3:0];\n"
+        "  always @(posedge clk) begin\n"
+        "  reg flags [1:0];\n"
+        "  reg [7:0] filled [3:0];\n"
+        "  initial begin\n"
+        "    filled[0] = 8'h05;\n"
+        "  reg [7:0] plain;\n"
+    )
+    cleared = clear_memories(verilog)
+    assert re.findall(r"i <= (\d+); .* (\S+)\[i\] = 0;", cleared) == [
+        ("3", "zeros"),
+        ("1", "flags"),
+    ]
+    assert len(set(re.findall(r"begin : (\S+)", cleared))) == 2
+    assert [line for line in cleared.splitlines() if line in verilog] == verilog.splitlines()
