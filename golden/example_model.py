@@ -75,7 +75,13 @@ def calibrate(
         for quantizer in quantizers:
             quantizer.step.zero_()
             quantizer.biased.zero_()
+        bases = [quantizer.basis.clone() for quantizer in quantizers]
         network(pixels)
+        for quantizer, basis in zip(quantizers, bases, strict=True):
+            # Where a high plane hardly occurs, least squares can give it a negative value, which
+            # no file may have for activations.
+            if isinstance(quantizer, ActivationQuantizer) and bool((quantizer.basis < 0).any()):
+                quantizer.basis.copy_(basis)
         progress()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -224,7 +224,9 @@ class ActivationQuantizer(_Quantizer):
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
         """Integer codes with the shape of ``x`` (int64); bit j = plane j, 1 means one or +1."""
-        index = torch.bucketize(x.detach().to(self.basis.dtype), self.thresholds(), right=False)
+        index = torch.bucketize(
+            x.detach().to(self.basis.dtype).contiguous(), self.thresholds(), right=False
+        )
         return self.sorted_levels()[1][index]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -270,7 +272,7 @@ class ActivationQuantizer(_Quantizer):
 def round_to_levels(x: Tensor, thresholds: Tensor, levels: Tensor) -> Tensor:
     """The level of each element of ``x`` (same shape and type): ``levels[#(thresholds < x)]``."""
     if len(thresholds) > MAX_COMPARED_THRESHOLDS:
-        index = torch.bucketize(x.to(levels.dtype), thresholds, right=False)
+        index = torch.bucketize(x.to(levels.dtype).contiguous(), thresholds, right=False)
         return levels.to(x.dtype)[index]
     wide = x.to(levels.dtype)
     quantized = levels[0].expand_as(wide)
@@ -287,7 +289,7 @@ def assign_levels(
     Returns the quantized values, float64 counts [2^K] and float64 sums [2^K].
     """
     if len(thresholds) > MAX_COMPARED_THRESHOLDS:
-        index = torch.bucketize(x.to(levels.dtype), thresholds, right=False)
+        index = torch.bucketize(x.to(levels.dtype).contiguous(), thresholds, right=False)
         quantized = levels.to(x.dtype)[index]
         flat = index.flatten()
         counts = torch.bincount(flat, minlength=len(levels)).double()
