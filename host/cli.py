@@ -418,7 +418,8 @@ def example_model(
     from golden.export import export_model
     from golden.quantizers import ActivationEncoding
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("calibration", total=CALIBRATION_PASSES)
         model = calibrated_network(
             network,

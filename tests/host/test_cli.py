@@ -25,6 +25,7 @@ COMMANDS = {
     "disassemble",
     "doctor",
     "evaluate",
+    "example-model",
     "export",
     "flash",
     "run",
@@ -50,7 +51,7 @@ def run(*arguments):
 def test_help_lists_all_commands():
     result = run("--help")
     assert result.exit_code == 0
-    listed = set(re.findall(r"^  ([a-z]+)  ", result.output.split("Commands:")[1], re.MULTILINE))
+    listed = set(re.findall(r"^  ([a-z-]+)  ", result.output.split("Commands:")[1], re.MULTILINE))
     assert listed >= COMMANDS
 
 
@@ -113,6 +114,36 @@ def test_compile_says_what_the_stages_and_the_inferences_take(folder, monkeypatc
         f"{len(program.memory)} of 1024 words of external memory to run\n"
     )
     assert f"stage 2 of {len(program.stages)}" in run("disassemble", "net.lqp").output
+
+
+def test_example_model_can_be_compiled(folder):
+    line = "example-model resnet20 --weights 1 --activations 3 --image-size 8 -o small.onnx"
+    result = run(*line.split())
+    assert result.exit_code == 0
+    assert result.output.endswith(f"small.onnx: {(folder / 'small.onnx').stat().st_size} bytes\n")
+    result = run("compile", "small.onnx", "--preset", "ulx3s-85f")
+    assert result.output.startswith("small.lqp: 20 layers, ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lenet",), "error: network must be one of resnet20, "),
+        (("resnet20", "--image-size", "9"), "error: image size of resnet20 must be a multiple of"),
+    ],
+)
+def test_example_model_says_what_is_wrong_and_writes_nothing(folder, arguments, message):
+    result = run("example-model", *arguments, "-o", "small.onnx")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(message)
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("bits", ["0", "9", "two"])
+def test_example_model_knows_which_widths_there_are(folder, bits):
+    result = run("example-model", "resnet20", "--weights", bits, "-o", "small.onnx")
+    assert result.exit_code == 2
+    assert f"bits must be 1..8 or float, not '{bits}'" in result.stderr
 
 
 def test_missing_package_names_the_doctor(monkeypatch):
