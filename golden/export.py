@@ -32,6 +32,7 @@ from golden.graph_builder import GraphBuilder
 from golden.layers import (
     ChannelPad,
     GlobalAveragePool,
+    LayerwideBatchNorm,
     MaxPool,
     PixelInput,
     QuantConv2d,
@@ -186,6 +187,18 @@ def add_batch_norm(builder: GraphBuilder, name: str, x: str, layer: nn.BatchNorm
     return builder.batch_norm(name, x, gamma, beta, mean, variance, layer.eps)
 
 
+def add_layerwide_norm(builder: GraphBuilder, name: str, x: str, layer: LayerwideBatchNorm) -> str:
+    """Append a normalisation with one mean and variance; returns its output tensor."""
+    channels = builder.shape(x)[0]
+    mean, variance = _array(layer.running_mean), _array(layer.running_var)
+    assert mean is not None
+    assert variance is not None
+    ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    return builder.batch_norm(
+        name, x, ones, zeros, mean.repeat(channels), variance.repeat(channels), layer.eps
+    )
+
+
 def add_activation(builder: GraphBuilder, name: str, x: str, layer: ActivationQuantizer) -> str:
     """Append an activation quantizer; returns its output tensor."""
     return builder.learned_activation(name, x, layer.basis.numpy(), layer.encoding.value)
@@ -225,6 +238,7 @@ EXPORTERS: dict[type[nn.Module], Callable[..., str]] = {
     QuantConv2d: add_convolution,
     QuantLinear: add_linear,
     nn.BatchNorm2d: add_batch_norm,
+    LayerwideBatchNorm: add_layerwide_norm,
     ActivationQuantizer: add_activation,
     nn.Identity: add_nothing,
     nn.ReLU: lambda builder, name, x, layer: builder.relu(name, x),

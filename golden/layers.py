@@ -63,7 +63,7 @@ class QuantConv2d(Window):
         weight_bits: Planes per weight, 1..8, or None to keep the weights in float.
         bias: Whether to add a float bias per output channel.
         same: SAME padding, or none.
-        deviation: Standard deviation of the initial weights; None is He's, by fan-out.
+        fan_in: Initial weights by He's rule for the inputs of a sum, not for its readers.
     """
 
     def __init__(
@@ -76,16 +76,16 @@ class QuantConv2d(Window):
         weight_bits: int | None = None,
         bias: bool = False,
         same: bool = True,
-        deviation: float | None = None,
+        fan_in: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, same)
         self.in_channels = in_channels
         self.out_channels = out_channels
         fan_out = kernel_size * kernel_size * out_channels
         shape = (out_channels, in_channels, kernel_size, kernel_size)
-        # By fan-out: the same deviation that the quantizer's basis starts from.
-        deviation = (2 / fan_out) ** 0.5 if deviation is None else deviation
-        self.weight = nn.Parameter(torch.randn(shape) * deviation)
+        # The basis starts from the deviation by fan-out in both cases.
+        fan = kernel_size * kernel_size * in_channels if fan_in else fan_out
+        self.weight = nn.Parameter(torch.randn(shape) * (2 / fan) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.weight_quant = (
             None if weight_bits is None else WeightQuantizer(out_channels, weight_bits, fan_out)
@@ -198,6 +198,21 @@ class PixelInput(nn.Module):
 def batch_norm(channels: int) -> nn.BatchNorm2d:
     """Batch normalization with tensorpack's constants (eps 1e-5, running factor 0.9)."""
     return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1)
+
+
+class LayerwideBatchNorm(nn.BatchNorm1d):
+    """Batch normalization with one mean and one variance for all channels, without factors.
+
+    The LQ-Nets authors' fully connected layers have it: their normalization reads the channels of
+    an N x C x 1 x 1 tensor from its last axis.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1, eps=1e-5, momentum=0.1, affine=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, C, 1, 1] -> same shape."""
+        return super().forward(input.flatten(1)[:, None]).view(input.shape)
 
 
 def activation_quantizer(bits: int | None, encoding: ActivationEncoding) -> nn.Module:

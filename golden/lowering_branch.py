@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from golden import graph as ir
-from golden.graph import Encoding, ModelError, Node, Padding
+from golden.graph import ModelError, Node, Padding
 from golden.integer_network import PoolKind
 from golden.lowering_plan import AffinePlan, BranchPlan, CodeTarget, PoolPlan, Spatial, Target
 
@@ -36,7 +36,7 @@ def fold_branch(
             folder.batch_norm(step)
         elif isinstance(step, ir.Relu):
             last = index == len(steps) - 1
-            folder.relu(step, redundant=last and _is_unsigned(target))
+            folder.relu(step, coded=last and isinstance(target, CodeTarget))
         elif isinstance(step, ir.MaxPool | ir.AveragePool | ir.GlobalAveragePool):
             folder.add_pool(step, spatial[step.inputs[0]])
         else:
@@ -47,11 +47,6 @@ def fold_branch(
     return folder.branch(target, spatial[steps[-1].name] if steps else start)
 
 
-def _is_unsigned(target: Target) -> bool:
-    """Whether all thresholds of the output are at least zero, so that ReLU changes nothing."""
-    return isinstance(target, CodeTarget) and target.node.encoding is Encoding.UNSIGNED
-
-
 class _Folder:
     """State of the branch so far."""
 
@@ -60,6 +55,7 @@ class _Folder:
         self._relu_first = False
         self._affine: AffinePlan | None = None
         self._relu = False
+        self._relu_in_codes = False
         self._pool: PoolPlan | None = None
         self._after_pool = np.ones(self._channels)
 
@@ -81,12 +77,13 @@ class _Folder:
         if self._pool is not None:
             self._after_pool = self._after_pool * node.scale
 
-    def relu(self, node: Node, redundant: bool) -> None:
+    def relu(self, node: Node, coded: bool) -> None:
         if self._pool is not None and self._pool.kind is PoolKind.SUM and not self._clipped():
-            if not redundant:
+            if not coded:
                 raise ModelError(
                     f"node {node.name!r}: ReLU must come before average pooling, not after it"
                 )
+            self._relu_in_codes = True
             return
         self._relu = True
 
@@ -122,6 +119,7 @@ class _Folder:
             relu_first=self._relu_first,
             affine=affine,
             relu=self._relu,
+            relu_in_codes=self._relu_in_codes,
             pool=pool,
             target=target,
             shape=shape,

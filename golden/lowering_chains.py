@@ -1,19 +1,15 @@
-"""How far the layer of each convolution reaches, and adds made fit for it.
+"""How far the layer of each convolution reaches.
 
 See :mod:`golden.lowering_match` for what a layer is.
 """
 
 from __future__ import annotations
 
-import dataclasses
-
-import numpy as np
-
 from golden import graph as ir
-from golden.graph import Graph, ModelError, Node
+from golden.graph import Graph, Node
 from golden.lowering_plan import Spatial
 
-__all__ = ["Chains", "Matrix", "halves", "insert_identities"]
+__all__ = ["Chains", "Matrix"]
 
 Matrix = ir.Convolution | ir.Linear
 
@@ -97,78 +93,3 @@ class Chains:
             else:
                 break
         return chain
-
-
-def insert_identities(graph: Graph) -> tuple[Graph, set[str]]:
-    """Give every add one operand from a convolution and one that a stream can hold.
-
-    Where the graph does not, a 1 x 1 identity convolution is put before the operand: it turns
-    any value into a stream. Returns the new graph and the tensors that these convolutions read.
-    """
-    wide: set[str] = set()
-    for add in [node for node in graph.nodes if isinstance(node, ir.Add)]:
-        chains = Chains(graph)
-        if add.name not in chains.mains:
-            graph = _with_identity(graph, add.name, add.inputs[0], wide)
-            chains = Chains(graph)
-        add = graph.node(add.name)
-        main = chains.mains[add.name]
-        other = add.inputs[1] if main == add.inputs[0] else add.inputs[0]
-        reader, base = add.name, other
-        while not chains.is_end(base) and isinstance(
-            graph.node(base), ir.ChannelPad | ir.AveragePool
-        ):
-            node = graph.node(base)
-            if isinstance(node, ir.AveragePool) and not halves(node):
-                break
-            reader, base = base, node.inputs[0]
-        if not chains.is_end(base):
-            graph = _with_identity(graph, reader, base, wide)
-    return graph, wide
-
-
-def halves(node: ir.AveragePool) -> bool:
-    """Whether the pool is the 2 x 2 mean that a shortcut can do."""
-    return node.window == (2, 2) and node.stride == (2, 2)
-
-
-def _with_identity(graph: Graph, reader: str, tensor: str, wide: set[str]) -> Graph:
-    """Insert an identity convolution where the node ``reader`` first reads ``tensor``.
-
-    Weights 1 on the diagonal and 0 elsewhere are two planes with basis 1/2: +1 and +1, or +1
-    and -1.
-    """
-    shape = graph.node(tensor).shape
-    if len(shape) != 3:
-        raise ModelError(
-            f"node {reader!r}: operands must be images or outputs of layers, not {list(shape)}"
-        )
-    channels = shape[0]
-    planes = np.ones((2, channels, channels, 1, 1), dtype=bool)
-    planes[1] = np.eye(channels, dtype=bool)[:, :, None, None]
-    identity = ir.Convolution(
-        name=f"{reader}.identity",
-        inputs=(tensor,),
-        shape=shape,
-        weights=ir.QuantizedWeights(planes, np.full((2, channels), 0.5)),
-        bias=np.zeros(channels),
-        kernel=(1, 1),
-        stride=(1, 1),
-        padding=(0, 0, 0, 0),
-    )
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        if node.name == reader:
-            nodes.append(identity)
-            inputs = list(node.inputs)
-            inputs[inputs.index(tensor)] = identity.name
-            node = dataclasses.replace(node, inputs=tuple(inputs))
-        nodes.append(node)
-    ranges = dict(graph.ranges)
-    if tensor in ranges:
-        ranges[identity.name] = ranges[tensor]
-    if isinstance(graph.node(tensor), ir.Image | ir.LearnedActivation | ir.Concat):
-        # Already stored as planes.
-        return dataclasses.replace(graph, nodes=tuple(nodes), ranges=ranges)
-    wide.add(tensor)
-    return dataclasses.replace(graph, nodes=tuple(nodes), ranges=ranges)

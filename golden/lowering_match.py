@@ -18,8 +18,9 @@ import numpy as np
 from golden import graph as ir
 from golden.graph import Graph, ModelError, Node
 from golden.lowering_branch import fold_branch
-from golden.lowering_chains import Chains, Matrix, halves, insert_identities
+from golden.lowering_chains import Chains, Matrix
 from golden.lowering_concat import split_concats
+from golden.lowering_identities import halves, insert_identities
 from golden.lowering_plan import (
     AffinePlan,
     BranchPlan,

@@ -109,6 +109,8 @@ class BranchPlan:
     """ReLU before the affine map."""
     affine: AffinePlan | None
     relu: bool
+    relu_in_codes: bool
+    """ReLU between a mean and codes: thresholds below zero are passed by every value."""
     pool: PoolPlan | None
     target: Target
     shape: Spatial

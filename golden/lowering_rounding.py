@@ -226,21 +226,27 @@ class Rounder:
             affine = Affine(gain, rounded(branch.affine.offset, fraction))
         target = branch.target
         if isinstance(target, CodeTarget):
-            return self._codes(target, fraction), affine
+            return self._codes(target, fraction, branch.relu_in_codes), affine
         if isinstance(target, FixedTarget):
             kept = formats.fixed[target.tensor]
             bits = self._sources[target.value].planes
             return FixedPointOutput(target.tensor, bits, fraction - kept, kept), affine
         return RawOutput(target.tensor, fraction), affine
 
-    def _codes(self, target: CodeTarget, fraction: int) -> CodeOutput:
-        """Thresholds ``floor(t * 2**fraction)``: an integer is above t if it is above its floor."""
+    def _codes(self, target: CodeTarget, fraction: int, relu: bool) -> CodeOutput:
+        """Thresholds ``floor(t * 2**fraction)``: an integer is above t if it is above its floor.
+
+        With ``relu`` no value counts as negative: the lowest number, which no sum reaches, stands
+        for every threshold below zero.
+        """
         node = target.node
         codes = node.sorted_levels()[1]
         if node.encoding is Encoding.SIGNED:
             codes = codes | (1 << node.planes)
         scaled = np.floor(np.ldexp(node.thresholds().astype(np.float64), fraction))
         low, high = signed_range(self._arithmetic.accumulator)
+        if relu:
+            scaled = np.where(node.thresholds() < 0, low, scaled)
         thresholds = np.clip(scaled, low, high).astype(np.int64)
         return CodeOutput(target.tensor, self._sources[node.name].planes, thresholds, codes)
 

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from golden.layers import PixelInput, QuantConv2d, activation_quantizer, batch_norm
+from golden.layers import (
+    LayerwideBatchNorm,
+    PixelInput,
+    QuantConv2d,
+    activation_quantizer,
+    batch_norm,
+)
 from golden.quantizers import MAX_BITS, ActivationEncoding
 
 
@@ -38,7 +44,7 @@ class Quantization:
         stride: int = 1,
         bias: bool = False,
         same: bool = True,
-        deviation: float | None = None,
+        fan_in: bool = False,
     ) -> QuantConv2d:
         """A convolution with quantized weights (see :class:`golden.layers.QuantConv2d`)."""
         return QuantConv2d(
@@ -49,7 +55,7 @@ class Quantization:
             weight_bits=self.weight_bits,
             bias=bias,
             same=same,
-            deviation=deviation,
+            fan_in=fan_in,
         )
 
     def quantizer(self) -> nn.Module:
@@ -58,9 +64,14 @@ class Quantization:
 
     def normalized(self, channels: int) -> nn.Sequential:
         """Batch normalization, ReLU, activation quantizer: what stands before most layers."""
-        return nn.Sequential(
-            OrderedDict(bn=batch_norm(channels), relu=nn.ReLU(), quant=self.quantizer())
-        )
+        return self._normalized(batch_norm(channels))
+
+    def normalized_layerwide(self) -> nn.Sequential:
+        """The same with one mean and variance for the whole layer."""
+        return self._normalized(LayerwideBatchNorm())
+
+    def _normalized(self, norm: nn.Module) -> nn.Sequential:
+        return nn.Sequential(OrderedDict(bn=norm, relu=nn.ReLU(), quant=self.quantizer()))
 
 
 class LqNetwork(nn.Module):

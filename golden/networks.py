@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from golden.alexnet import AlexNet
+from golden.densenet import DenseNet
+from golden.googlenet_variant import GoogLeNetVariant
 from golden.network import LqNetwork
 from golden.quantizers import ActivationEncoding
+from golden.resnet import RESNET18, RESNET34, RESNET50, ResNet
 from golden.resnet20 import ResNet20
 from golden.vgg_small import VggSmall
+from golden.vgg_variant import VggVariant
 
 __all__ = ["NETWORKS", "NetworkEntry", "UnknownNetwork", "build_network", "trainable_networks"]
 
@@ -35,6 +41,24 @@ class NetworkEntry:
 NETWORKS = {
     "resnet20": NetworkEntry(ResNet20, 32, 10, "cifar10"),
     "vgg-small": NetworkEntry(VggSmall, 32, 10, "cifar10"),
+    "alexnet": NetworkEntry(AlexNet, 227, 1000, "imagenet"),
+    "vgg-variant": NetworkEntry(VggVariant, 224, 1000, "imagenet"),
+    "googlenet-variant": NetworkEntry(GoogLeNetVariant, 224, 1000, "imagenet"),
+    **{
+        name: NetworkEntry(partial(ResNet, name, shape, type_a=type_a), 224, 1000, "imagenet")
+        for name, shape, type_a in (
+            ("resnet18", RESNET18, False),
+            ("resnet34", RESNET34, False),
+            ("resnet50", RESNET50, False),
+            ("resnet18-type-a", RESNET18, True),
+            ("resnet34-type-a", RESNET34, True),
+            ("resnet50-type-a", RESNET50, True),
+        )
+    },
+    **{
+        name: NetworkEntry(partial(DenseNet, name, released=released), 224, 1000, "imagenet")
+        for name, released in (("densenet121", False), ("densenet121-released", True))
+    },
 }
 
 

@@ -16,11 +16,6 @@ CLASSES = 10
 HALVINGS = 3
 
 
-def he_deviation(in_channels: int, kernel_size: int) -> float:
-    """Standard deviation of He's initial weights by fan-in."""
-    return (2 / (kernel_size * kernel_size * in_channels)) ** 0.5
-
-
 class VggSmall(LqNetwork):
     """VGG-Small on small RGB images.
 
@@ -46,7 +41,7 @@ class VggSmall(LqNetwork):
         quantization = Quantization(weight_bits, activation_bits, encoding)
         super().__init__("vgg-small", (image_size, image_size, 3), CLASSES, quantization)
         first, second, third = widths
-        self.conv0 = QuantConv2d(3, first, 3, deviation=he_deviation(3, 3))
+        self.conv0 = QuantConv2d(3, first, 3, fan_in=True)
         self.norm1 = quantization.normalized(first)
         self.conv1 = _convolution(quantization, first, first)
         self.pool1 = MaxPool(2)
@@ -77,5 +72,4 @@ class VggSmall(LqNetwork):
 
 
 def _convolution(quantization: Quantization, in_channels: int, out_channels: int) -> QuantConv2d:
-    deviation = he_deviation(in_channels, 3)
-    return quantization.convolution(in_channels, out_channels, 3, deviation=deviation)
+    return quantization.convolution(in_channels, out_channels, 3, fan_in=True)
