@@ -7,11 +7,12 @@ really reach it, and every batch normalization has the statistics of the same im
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from golden.export import round_full_precision
@@ -68,6 +69,17 @@ def calibrate(
         m for m in network.modules() if isinstance(m, WeightQuantizer | ActivationQuantizer)
     ]
     momenta = [norm.momentum for norm in norms]
+    starts: dict[nn.Module, Tensor] = {}
+
+    def start(quantizer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if quantizer not in starts:
+            assert isinstance(quantizer, ActivationQuantizer)
+            starts[quantizer] = _start_basis(quantizer, inputs[0])
+            quantizer.basis.copy_(starts[quantizer])
+
+    hooks = [
+        q.register_forward_pre_hook(start) for q in quantizers if isinstance(q, ActivationQuantizer)
+    ]
     network.train()
     for norm in norms:
         norm.momentum = 1.0
@@ -75,17 +87,31 @@ def calibrate(
         for quantizer in quantizers:
             quantizer.step.zero_()
             quantizer.biased.zero_()
-        bases = [quantizer.basis.clone() for quantizer in quantizers]
-        network(pixels)
-        for quantizer, basis in zip(quantizers, bases, strict=True):
+        with warnings.catch_warnings():
+            # Too few levels in use to fit a basis: then it keeps the one it has.
+            warnings.filterwarnings("ignore", "an activation quantizer uses too few")
+            network(pixels)
+        for quantizer, basis in starts.items():
             # Where a high plane hardly occurs, least squares can give it a negative value, which
             # no file may have for activations.
-            if isinstance(quantizer, ActivationQuantizer) and bool((quantizer.basis < 0).any()):
+            if bool((quantizer.basis < 0).any()):
                 quantizer.basis.copy_(basis)
         progress()
+    for hook in hooks:
+        hook.remove()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
+
+
+def _start_basis(quantizer: ActivationQuantizer, values: Tensor) -> Tensor:
+    """The basis that a new quantizer has, in proportion to the size of its first values.
+
+    It is made for ReLU of N(0, 1), whose mean square is 1/2.
+    """
+    size = values.square().mean().mul(2).sqrt()
+    initial = ActivationQuantizer(quantizer.bits, quantizer.encoding).basis
+    return initial * size if size > 0 else initial
 
 
 def calibrated_network(

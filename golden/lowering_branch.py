@@ -36,7 +36,7 @@ def fold_branch(
             folder.batch_norm(step)
         elif isinstance(step, ir.Relu):
             last = index == len(steps) - 1
-            folder.relu(step, coded=last and isinstance(target, CodeTarget))
+            folder.relu(coded=last and isinstance(target, CodeTarget))
         elif isinstance(step, ir.MaxPool | ir.AveragePool | ir.GlobalAveragePool):
             folder.add_pool(step, spatial[step.inputs[0]])
         else:
@@ -77,25 +77,16 @@ class _Folder:
         if self._pool is not None:
             self._after_pool = self._after_pool * node.scale
 
-    def relu(self, node: Node, coded: bool) -> None:
-        if self._pool is not None and self._pool.kind is PoolKind.SUM and not self._clipped():
-            if not coded:
-                raise ModelError(
-                    f"node {node.name!r}: ReLU must come before average pooling, not after it"
-                )
+    def relu(self, coded: bool) -> None:
+        if self._pool is not None and self._pool.kind is PoolKind.SUM:
+            # Elsewhere an identity convolution stands between the mean and ReLU.
+            assert coded
             self._relu_in_codes = True
-            return
-        self._relu = True
-
-    def _clipped(self) -> bool:
-        """Whether the value cannot be negative: ReLU so far came last."""
-        return self._relu or (self._relu_first and self._affine is None)
+        else:
+            self._relu = True
 
     def add_pool(self, node: Node, shape: Spatial) -> None:
-        if self._pool is not None:
-            raise ModelError(
-                f"node {node.name!r}: a branch must have one pool at most, not a second one"
-            )
+        assert self._pool is None
         kind, padding = PoolKind.SUM, (0, 0, 0, 0)
         if isinstance(node, ir.MaxPool):
             kind, window, stride = PoolKind.MAXIMUM, node.window, node.stride

@@ -76,17 +76,10 @@ def _break(graph: Graph, node: Node) -> tuple[str, str] | None:
         reader, source = source, graph.node(source.inputs[0])
     if isinstance(node, Pool):
         return (reader.name, source.name) if isinstance(source, Pool) else None
-    if not isinstance(source, Mean) or _is_redundant(graph, node, source):
-        return None
-    return reader.name, source.name
-
-
-def _is_redundant(graph: Graph, relu: Node, mean: Node) -> bool:
-    """Whether ReLU after ``mean`` changes nothing, or is a matter of thresholds."""
-    readers = graph.consumers()[relu.name]
-    if relu.name != graph.output and all(isinstance(r, ir.LearnedActivation) for r in readers):
-        return True
-    return relu.inputs[0] == mean.name and isinstance(graph.node(mean.inputs[0]), ir.Relu)
+    # ReLU between a mean and codes is a matter of the codes' thresholds.
+    readers = graph.consumers()[node.name]
+    coded = readers and all(isinstance(reader, ir.LearnedActivation) for reader in readers)
+    return (reader.name, source.name) if isinstance(source, Mean) and not coded else None
 
 
 def halves(node: ir.AveragePool) -> bool:

@@ -404,7 +404,16 @@ def example_model(
     """Export NETWORK with random weights, to try compiler and simulator without training.
 
     Bases and batch-norm statistics are fitted to random images, so that all codes occur. The
-    scores mean nothing.
+    scores mean nothing. With float activations ResNets have post-activation blocks.
+
+    \b
+    NETWORK is one of
+      resnet20, vgg-small                                32 x 32 pixels
+      alexnet, vgg-variant, googlenet-variant            ImageNet
+      resnet18, resnet34, resnet50                       ImageNet
+      resnet18-type-a, resnet34-type-a, resnet50-type-a  shortcuts without weights
+      densenet121                                        ImageNet
+      densenet121-released                               inputs of dense blocks in float
 
     \b
     Examples:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from compiler.program import Program
 from golden.export import model_bytes
+from golden.networks import NETWORKS
 from golden.random_models import RandomLimits, random_model
 from host.classify import classify_images, read_images
 from host.cli import cli
@@ -137,6 +138,11 @@ def test_example_model_says_what_is_wrong_and_writes_nothing(folder, arguments, 
     assert result.exit_code == 1
     assert result.stderr.startswith(message)
     assert not list(folder.iterdir())
+
+
+def test_example_model_lists_all_networks():
+    text = run("example-model", "--help").output
+    assert [name for name in NETWORKS if not re.search(rf"\\s{name}[,\\s]", text)] == []
 
 
 @pytest.mark.parametrize("bits", ["0", "9", "two"])
