@@ -142,7 +142,7 @@ def test_example_model_says_what_is_wrong_and_writes_nothing(folder, arguments, 
 
 def test_example_model_lists_all_networks():
     text = run("example-model", "--help").output
-    assert [name for name in NETWORKS if not re.search(rf"\\s{name}[,\\s]", text)] == []
+    assert [name for name in NETWORKS if not re.search(rf"\s{name}[,\s]", text)] == []
 
 
 @pytest.mark.parametrize("bits", ["0", "9", "two"])
