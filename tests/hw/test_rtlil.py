@@ -5,10 +5,16 @@ import re
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtlil import convert, keep_hierarchy, merge_equal_modules, remove_brackets
+from hw.rtlil import (
+    convert,
+    ignore_collisions,
+    keep_hierarchy,
+    merge_equal_modules,
+    remove_brackets,
+)
 
 
 class Leaf(wiring.Component):
@@ -122,3 +128,45 @@ def test_named_and_frequent_modules_keep_their_hierarchy() -> None:
     assert kept == ["top.other"]
     text = keep_hierarchy(convert(Top(), "top"), lambda name: False, 2)
     assert len(re.findall("keep_hierarchy", text)) == 2
+
+
+class TwoMemories(wiring.Component):
+    """A table and a buffer, each with a port to write and one to read."""
+
+    address: In(4)
+    data: In(8)
+    row: Out(8)
+    other: Out(8)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name, port in (("row_12", self.row), ("buffer", self.other)):
+            m.submodules[name] = storage = memory.Memory(shape=8, depth=16, init=[])
+            write, read = storage.write_port(), storage.read_port()
+            m.d.comb += [
+                write.addr.eq(self.address),
+                write.data.eq(self.data),
+                write.en.eq(1),
+                read.addr.eq(self.address),
+                port.eq(read.data),
+            ]
+        return m
+
+
+def test_only_reads_of_the_named_memories_may_return_anything() -> None:
+    text = convert(TwoMemories(), "top")
+    changed = ignore_collisions(text, re.compile(r"row_\d+"))
+    reads = re.split(r"^  cell ", changed, flags=re.MULTILINE)
+    masks = {
+        memid: re.search(r"COLLISION_X_MASK (\S+)", read)[1]  # type: ignore[index]
+        for read in reads
+        if read.startswith("$memrd_v2")
+        for memid in re.findall(r'MEMID "\\\\([^"]+)"', read)
+    }
+    assert masks == {"row_12": "1'1", "buffer": "1'0"}
+    assert changed.replace("COLLISION_X_MASK 1'1", "COLLISION_X_MASK 1'0") == text
+
+
+def test_no_memory_of_that_name_changes_nothing() -> None:
+    text = convert(TwoMemories(), "top")
+    assert ignore_collisions(text, re.compile(r"row")) == text
