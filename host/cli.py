@@ -324,6 +324,37 @@ def train(arguments: tuple[str, ...]) -> None:
     run_training(parse_arguments(list(arguments)))
 
 
+@cli.command("import")
+@click.argument("source", metavar="FILE", type=FILE)
+@click.option("--network", required=True, help="Network of the checkpoint: resnet20.")
+@click.option("-o", "--output", type=FILE, help="Checkpoint; by default FILE with .pt.")
+def import_command(source: Path, network: str, output: Path | None) -> None:
+    """Import a checkpoint of the LQ-Nets reference code (TensorFlow, tensorpack).
+
+    FILE is the .npz file that tensorpack's dump-model-params.py makes of a checkpoint. Every
+    variable that the network needs must be there, and none that it does not know. QONNX files of
+    Brevitas need no import: `sim`, `compile` and `bench` take them as MODEL.
+
+    \b
+    Example:
+      lqfpga import resnet20.npz --network resnet20 -o resnet20.pt
+      lqfpga export resnet20.pt -o resnet20.onnx
+      lqfpga evaluate resnet20.onnx
+    """
+    from golden.reference_import import import_checkpoint
+
+    output = output or source.with_suffix(".pt")
+    imported = import_checkpoint(source, network, output)
+    bits = [
+        "float" if planes is None else f"{planes}-bit"
+        for planes in (imported.weight_bits, imported.activation_bits)
+    ]
+    click.echo(
+        f"{output}: {network}, {bits[0]} weights, {bits[1]} activations, "
+        f"{imported.variables} variables; {imported.ignored} of training left out"
+    )
+
+
 @cli.command()
 @click.argument("checkpoint", type=FILE)
 @click.option("-o", "--output", type=FILE, help="Model file; by default CHECKPOINT with .onnx.")
