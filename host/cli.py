@@ -155,7 +155,7 @@ def flash(bitstream: Path | None, board: str, permanent: bool) -> None:
 @click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
 @click.option("-o", "--output", type=FILE, help="Program file; by default MODEL with .lqp.")
 def compile_command(model: Path, preset: str, output: Path | None) -> None:
-    """Compile an exported MODEL (.onnx) to a program for one configuration.
+    """Compile an exported MODEL (.onnx, or QONNX of Brevitas) to a program for one configuration.
 
     \b
     Example:
@@ -245,8 +245,9 @@ def sim(
 ) -> None:
     """Simulate the gateware on IMAGES and compare every tensor with the integer network.
 
-    IMAGES is a folder of .png or .jpg files, or an .npz file; without it the input is noise. Exit
-    code 1 if a single bit differs.
+    MODEL is an exported model, or a QONNX file of Brevitas (docs/import.md). IMAGES is a folder of
+    .png or .jpg files, or an .npz file; without it the input is noise. Exit code 1 if a single bit
+    differs.
 
     \b
     Examples:
@@ -333,7 +334,7 @@ def import_command(source: Path, network: str, output: Path | None) -> None:
 
     FILE is the .npz file that tensorpack's dump-model-params.py makes of a checkpoint. Every
     variable that the network needs must be there, and none that it does not know. QONNX files of
-    Brevitas need no import: `sim`, `compile` and `bench` take them as MODEL.
+    Brevitas need no import: `sim` and `compile` take them as MODEL.
 
     \b
     Example:

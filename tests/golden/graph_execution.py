@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from golden import graph as ir
 
+__all__ = ["execute", "quantized"]
+
 
 def execute(graph: ir.Graph, images: np.ndarray) -> dict[str, np.ndarray]:
     """All tensors (float64, [N, ...]) for images uint8 [N, height, width, channels]."""
@@ -28,7 +30,7 @@ def _output(node: ir.Node, x: Tensor, *others: Tensor) -> Tensor:
         case ir.Linear():
             return x @ torch.from_numpy(node.weights.values).T + torch.from_numpy(node.bias)
         case ir.LearnedActivation():
-            return _quantized(node, x)
+            return torch.from_numpy(quantized(node, x.numpy()))
         case ir.BatchNorm():
             shape = (-1, *(1,) * (x.ndim - 2))
             scale, offset = torch.from_numpy(node.scale), torch.from_numpy(node.offset)
@@ -58,9 +60,10 @@ def _padded(x: Tensor, padding: ir.Padding, value: float) -> Tensor:
     return functional.pad(x, (left, right, top, bottom), value=value)
 
 
-def _quantized(node: ir.LearnedActivation, x: Tensor) -> Tensor:
-    levels = torch.from_numpy(node.sorted_levels()[0].astype(np.float64))
-    index = torch.zeros_like(x, dtype=torch.int64)
+def quantized(node: ir.LearnedActivation, x: np.ndarray) -> np.ndarray:
+    """The level of each element (float64)."""
+    levels = node.sorted_levels()[0].astype(np.float64)
+    index = np.zeros(x.shape, dtype=np.int64)
     inclusive = node.inclusive or (False,) * (len(levels) - 1)
     for threshold, tie in zip(node.thresholds().tolist(), inclusive, strict=True):
         index += (x >= threshold) if tie else (x > threshold)

@@ -145,9 +145,7 @@ def main() -> None:
         found = network(images)
     print(f"accuracy {(found.argmax(1) == labels).float().mean().item():.1%}")
     path = write_model(network, images[:1], "brevitas-small.onnx")
-    write_model(
-        network, images[:1], "brevitas-small-opset13.onnx", dynamo=False, opset_version=13
-    )
+    write_model(network, images[:1], "brevitas-small-opset13.onnx", dynamo=False, opset_version=13)
     trace(path, images[:IMAGES], labels[:IMAGES], found[:IMAGES])
 
 
@@ -169,8 +167,7 @@ def trace(path: Path, images: Tensor, labels: Tensor, found: Tensor) -> None:
     scores = np.concatenate([context[output] for context in contexts])
     print(f"qonnx and Brevitas differ by {np.abs(scores - found.numpy()).max():.2g}")
     activations = {
-        name: np.concatenate([context[name] for context in contexts[:TRACED]])
-        for name in quantized
+        name: np.concatenate([context[name] for context in contexts[:TRACED]]) for name in quantized
     }
     np.savez_compressed(
         FOLDER / "brevitas-small.npz",
