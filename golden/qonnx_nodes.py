@@ -93,9 +93,13 @@ def _quantizer(reader: QonnxReader) -> Result:
     quantizer = read_quantizer(reader, constant=stored is not None)
     if stored is not None:
         values = reader.parameter(0, "stored tensor").astype(np.float32)
+        scale = quantizer.scale.shape
+        fits = all(
+            a in (1, b) for a, b in zip(reversed(scale), reversed(values.shape), strict=False)
+        )
         reader.require(
-            np.broadcast_shapes(values.shape, quantizer.scale.shape) == values.shape,
-            f"scale must fit the tensor {list(values.shape)}, not {list(quantizer.scale.shape)}",
+            fits and len(scale) <= values.ndim,
+            f"scale must fit the tensor {list(values.shape)}, not {list(scale)}",
         )
         return QuantizedConstant(reader.name, quantizer, quantizer.integers(values))
     pixels = reader.pixels()
@@ -160,8 +164,8 @@ def _affine(
 ) -> Result:
     """``x * scale + offset`` per channel of the input ``index``."""
     shape, source = reader.shape(index), reader.inputs[index]
-    scales = np.broadcast_to(np.asarray(scale, np.float64), shape[:1])
-    offsets = np.broadcast_to(np.asarray(offset, np.float64), shape[:1])
+    scales = np.full(shape[:1], scale, np.float64)
+    offsets = np.full(shape[:1], offset, np.float64)
     pixels = reader.pixels(index)
     if pixels is not None:
         reader.require(len(shape) == 3, "a flattened image must be read by a matrix product")
