@@ -1,184 +1,36 @@
-"""QONNX files: Brevitas' own numbers are reproduced; whatever cannot be read is named."""
+"""QONNX files built by hand: every form that is read, and what it computes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional
 
 from golden import graph as ir
-from golden.calibration import model_session
-from golden.graph import ModelError
-from golden.integer_network import CodeOutput, ConvolutionLayer, IntegerNetwork, RawOutput
+from golden.integer_network import CodeOutput, RawOutput
 from golden.integer_reference import IntegerReference
 from golden.lowering import lower
-from golden.onnx_import import import_bytes, import_model
 from tests.golden.graph_execution import execute
+from tests.golden.qonnx_file import File, random_images, rounded, stored_weights
 
-DATA = Path(__file__).parent / "data"
-FILES = (DATA / "brevitas-small.onnx", DATA / "brevitas-small-opset13.onnx")
 RNG = np.random.default_rng(1)
-QONNX = "qonnx.custom_op.general"
-
-
-class File:
-    """A QONNX file under construction; node methods return the name of the output."""
-
-    def __init__(
-        self, shape: tuple[int, ...] = (1, 2, 6, 6), kind: int = TensorProto.FLOAT
-    ) -> None:
-        self.inputs = [helper.make_tensor_value_info("x", kind, shape)]
-        self.nodes: list[onnx.NodeProto] = []
-        self.stored: list[onnx.TensorProto] = []
-
-    def store(self, values: object, dtype: type = np.float32) -> str:
-        name = f"stored{len(self.stored)}"
-        self.stored.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
-
-    def node(self, operator: str, *inputs: str, domain: str = "", **attributes: object) -> str:
-        name = f"{operator}{len(self.nodes)}"
-        node = helper.make_node(operator, inputs, [name], domain=domain, **attributes)
-        self.nodes.append(node)
-        return name
-
-    def quant(
-        self, x: str, bits: int, scale: object = 0.25, *, signed: int = 1, narrow: int = 0
-    ) -> str:
-        inputs = (x, self.store(scale), self.store(0.0), self.store(float(bits)))
-        flags = {"signed": signed, "narrow": narrow, "rounding_mode": "ROUND"}
-        return self.node("Quant", *inputs, domain=QONNX, **flags)
-
-    def weights(self, *shape: int, bits: int = 3) -> str:
-        return self.quant(self.store(RNG.normal(0, 0.5, shape)), bits, narrow=1)
-
-    def conv(self, x: str, weights: str, pad: int = 1, kernel: int = 3) -> str:
-        pads, shape = [pad] * 4, [kernel] * 2
-        return self.node("Conv", x, weights, pads=pads, kernel_shape=shape, strides=[1, 1])
-
-    def content(self, *outputs: str) -> bytes:
-        results = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
-            for name in outputs or (self.nodes[-1].output[0],)
-        ]
-        graph = helper.make_graph(self.nodes, "hand", self.inputs, results, self.stored)
-        imports = [helper.make_opsetid("", 13), helper.make_opsetid(QONNX, 1)]
-        return helper.make_model(graph, opset_imports=imports).SerializeToString()
-
-    def graph(self) -> ir.Graph:
-        return import_bytes(self.content())
-
-
-def random_images(*shape: int) -> np.ndarray:
-    return np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
-
-
-def rounded(x: torch.Tensor, scale: float, lowest: int, highest: int) -> torch.Tensor:
-    return torch.round(torch.clamp(x / scale, lowest, highest)) * scale
-
-
-def stored_weights(file: File, name: str) -> torch.Tensor:
-    """What the weight quantizer ``name`` (3 bits, narrow, scale 1/4) makes of its tensor."""
-    node = next(node for node in file.nodes if node.output[0] == name)
-    tensor = next(tensor for tensor in file.stored if tensor.name == node.input[0])
-    values = torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float64))
-    return rounded(values, 0.25, -3, 3)
 
 
 def scores_of(graph: ir.Graph, images: np.ndarray) -> np.ndarray:
     return execute(graph, images)[graph.output]
 
 
-def raw_output(network: IntegerNetwork) -> tuple[ConvolutionLayer, RawOutput]:
-    (found,) = [layer for layer in network.layers if isinstance(layer.outputs, RawOutput)]
-    assert isinstance(found, ConvolutionLayer)
-    assert isinstance(found.outputs, RawOutput)
-    return found, found.outputs
-
-
-@pytest.fixture(scope="module")
-def brevitas() -> dict[str, np.ndarray]:
-    with np.load(DATA / "brevitas-small.npz") as arrays:
-        return dict(arrays)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_float_graph_reproduces_the_scores_of_brevitas(
-    path: Path, brevitas: dict[str, np.ndarray]
-) -> None:
-    found = scores_of(import_model(path), brevitas["images"])
-    # Brevitas computes in float32: about 1e-7 of the scores, which reach 9.
-    np.testing.assert_allclose(found, brevitas["scores"], rtol=0, atol=2e-6)
-
-
-def test_float_graph_reproduces_every_activation_of_brevitas(
-    brevitas: dict[str, np.ndarray],
-) -> None:
-    graph = import_model(FILES[0])
-    tensors = execute(graph, brevitas["images"][:4])
-    pool = next(node for node in graph.nodes if isinstance(node, ir.MaxPool))
-    compared = 0
-    for key, expected in brevitas.items():
-        name = key.removeprefix("activation:")
-        if name != key and name in tensors:
-            np.testing.assert_array_equal(tensors[name].astype(np.float32), expected)
-            compared += 1
-    # The quantizer before the pool was moved behind it; that of the image was folded.
-    quantizers = [node for node in graph.nodes if isinstance(node, ir.LearnedActivation)]
-    assert compared == len(quantizers) - 1
-    before_pool = functional.max_pool2d(
-        torch.from_numpy(brevitas["activation:_symbolic_2"]), pool.window
-    )
-    moved = next(node for node in quantizers if pool.name in node.inputs)
-    np.testing.assert_array_equal(tensors[moved.name].astype(np.float32), before_pool.numpy())
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_integer_network_has_the_codes_and_classes_of_brevitas(
-    path: Path, brevitas: dict[str, np.ndarray]
-) -> None:
-    graph = import_model(path)
+def integer_scores(graph: ir.Graph, images: np.ndarray) -> np.ndarray:
+    """Scores of the integer network, as real numbers."""
     network = lower(graph)
-    images, scores = brevitas["images"], brevitas["scores"]
-    codes = [layer.outputs for layer in network.layers if isinstance(layer.outputs, CodeOutput)]
-    last, raw = raw_output(network)
-    names = [output.tensor for output in codes]
-    integers = IntegerReference(network).run(images, keep=[*names, raw.tensor])
-    floats = execute(graph, images)
-    for output in codes:
-        node = graph.node(output.tensor)
-        assert isinstance(node, ir.LearnedActivation)
-        levels = np.full(1 << output.planes, np.nan)
-        levels[output.codes] = node.sorted_levels()[0]
-        stored = levels[integers[output.tensor]].transpose(0, 3, 1, 2)
-        expected = floats[output.tensor].reshape(stored.shape)
-        np.testing.assert_array_equal(stored, expected)
-    found = np.ldexp(integers[raw.tensor].reshape(scores.shape).astype(float), -raw.fraction)
-    # All codes are equal, so only the last layer's coefficients are rounded: by half a unit for
-    # each plane pair and tap, and the bias by half a unit.
-    taps = np.prod(last.weight_planes.shape[2:])
-    planes = np.prod(last.coefficients.shape[2:])
-    bound = np.ldexp(0.5 * (taps * planes + 1), -raw.fraction)
-    assert bound < 0.01
-    assert np.abs(found - scores).max() <= bound + 2e-6
-    np.testing.assert_array_equal(found.argmax(axis=1), scores.argmax(axis=1))
-    np.testing.assert_array_equal(found.argmax(axis=1), brevitas["labels"])
-
-
-def test_both_exporters_give_the_same_integer_network() -> None:
-    first, second = (lower(import_model(path)) for path in FILES)
-    for a, b in zip(first.layers, second.layers, strict=True):
-        assert isinstance(a, ConvolutionLayer)
-        assert isinstance(b, ConvolutionLayer)
-        np.testing.assert_array_equal(a.weight_planes, b.weight_planes)
-        np.testing.assert_array_equal(a.coefficients, b.coefficients)
-        np.testing.assert_array_equal(a.bias, b.bias)
+    (raw,) = [layer.outputs for layer in network.layers if isinstance(layer.outputs, RawOutput)]
+    integers = IntegerReference(network).run(images, keep=[raw.tensor])[raw.tensor]
+    scores = integers.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    return np.ldexp(scores.astype(np.float64), -raw.fraction)
 
 
 def test_float_image_is_the_normalised_one() -> None:
@@ -232,10 +84,7 @@ def test_matrix_product_on_the_flattened_image() -> None:
     expected = pixels @ stored_weights(file, weights).T
     found = scores_of(file.graph(), images)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    network = lower(file.graph())
-    _, raw = raw_output(network)
-    integers = IntegerReference(network).run(images, keep=[raw.tensor])[raw.tensor]
-    np.testing.assert_allclose(np.ldexp(integers.reshape(3, 5), -raw.fraction), found, atol=1e-2)
+    np.testing.assert_allclose(integer_scores(file.graph(), images), found, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -331,10 +180,7 @@ def test_activation_that_something_else_reads_becomes_values_again() -> None:
     file.node("Gemm", x, file.weights(3, 4), transB=1)
     graph = file.graph()
     images = random_images(3, 6, 6, 2)
-    network = lower(graph)
-    _, raw = raw_output(network)
-    integers = IntegerReference(network).run(images, keep=[raw.tensor])[raw.tensor]
-    found = np.ldexp(integers.reshape(3, -1).astype(float), -raw.fraction)
+    found = integer_scores(graph, images)
     np.testing.assert_allclose(found, scores_of(graph, images), rtol=0, atol=0.02)
 
 
@@ -355,203 +201,6 @@ def test_stored_tensors_may_be_constant_nodes_and_graph_inputs() -> None:
     np.testing.assert_array_equal(layer.weights.values, expected)
 
 
-def refused(change: Callable[[File, str], object], kind: int = TensorProto.FLOAT) -> str:
-    """The text that refuses a file: a quantized convolution, then ``change``."""
-    file = File(kind=kind)
-    change(file, file.quant(file.conv("x", file.weights(4, 2, 3, 3)), 4))
-    with pytest.raises(ModelError) as caught:
-        lower(file.graph())
-    return str(caught.value)
-
-
-def padded_conv_on(operator: str, value: float) -> Callable[[File, str], object]:
-    """A padded convolution on raw pixels behind one operator."""
-
-    def change(file: File, x: str) -> None:
-        file.nodes.clear()
-        x = file.node("Cast", "x", to=TensorProto.FLOAT)
-        file.conv(file.node(operator, x, file.store(value)), file.weights(4, 2, 3, 3))
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        (
-            lambda file, x: file.node("Sigmoid", x),
-            "node 'Sigmoid3': operator must be one of Add, AveragePool, ",
-        ),
-        (
-            lambda file, x: file.node("Trunc", x, domain=QONNX),
-            "not qonnx.custom_op.general.Trunc",
-        ),
-        (
-            lambda file, x: file.node("Quant", x),
-            "node 'Quant3': operator must be one of",
-        ),
-        (
-            lambda file, x: file.quant(x, 4, [0.5, 0.25, 0.5, 0.25]),
-            "node 'Quant3': scale of an activation must be one number",
-        ),
-        (
-            lambda file, x: file.quant(x, 9),
-            "node 'Quant3': bit width must be one whole number in 1..8",
-        ),
-        (
-            lambda file, x: file.node(
-                "Quant",
-                x,
-                *(file.store(value) for value in (0.25, 1.0, 4.0)),
-                domain=QONNX,
-                signed=1,
-                narrow=0,
-            ),
-            "node 'Quant3': zero point must be 0, not [1.0]",
-        ),
-        (
-            lambda file, x: file.node(
-                "Quant",
-                x,
-                *(file.store(value) for value in (0.25, 0.0, 4.0)),
-                domain=QONNX,
-                signed=1,
-                narrow=0,
-                rounding_mode="CEIL",
-            ),
-            "node 'Quant3': attribute 'rounding_mode' must be ROUND, not CEIL",
-        ),
-        (
-            lambda file, x: file.node("BipolarQuant", x, "missing", domain=QONNX),
-            "node 'BipolarQuant3': scale must be an initializer, not 'missing'",
-        ),
-        (
-            lambda file, x: file.conv(x, file.quant(file.store(np.full((4, 4, 3, 3), -32)), 8)),
-            "node 'Conv4': weights of 'Quant3' must be integers of -127..127 times the scale",
-        ),
-        (
-            lambda file, x: file.conv(
-                x, file.quant(file.store(np.ones((4, 4, 3, 3))), 4, np.ones((1, 4, 1, 1)))
-            ),
-            "node 'Conv4': weight scale of 'Quant3' must be one number, or one per output channel",
-        ),
-        (
-            lambda file, x: file.quant(file.store(np.ones(4)), 4, np.ones(3)),
-            "node 'Quant3': scale must fit the tensor [4], not [3]",
-        ),
-        (
-            lambda file, x: file.node(
-                "Conv", x, file.weights(4, 1, 3, 3), kernel_shape=[3, 3], group=4
-            ),
-            "node 'Conv4': attribute 'group' must be 1, not 4",
-        ),
-        (
-            lambda file, x: file.conv(x, file.weights(4, 3, 3, 3)),
-            "node 'Conv4': weight must have the shape [4, 4, 3, 3], not [4, 3, 3, 3]",
-        ),
-        (
-            lambda file, x: file.conv(x, x),
-            "node 'Conv3': weight must be an initializer, not 'Quant2'",
-        ),
-        (
-            lambda file, x: file.node("Add", x, file.store(np.ones((6, 6)))),
-            "node 'Add3': stored operand must be one number, or one per channel, not [6, 6]",
-        ),
-        (
-            lambda file, x: file.node("Div", x, file.store(0.0)),
-            "node 'Div3': divisor must not be 0",
-        ),
-        (
-            lambda file, x: file.node("Div", file.store(1.0), x),
-            "node 'Div3': operand must be an initializer, not 'Quant2'",
-        ),
-        (
-            lambda file, x: file.node("Reshape", x, file.store([2, -1], np.int64)),
-            "node 'Reshape3': shape must be [batch, 144], not [2, -1]",
-        ),
-        (
-            lambda file, x: file.node("ReduceMean", x, axes=[1, 2]),
-            "node 'ReduceMean3': axes must be height and width, not [1, 2]",
-        ),
-        (
-            lambda file, x: file.node("Cast", x, to=TensorProto.INT8),
-            "node 'Cast3': attribute 'to' must be FLOAT, not INT8",
-        ),
-        (
-            lambda file, x: file.node("Transpose", x, perm=[0, 2, 3, 1]),
-            "node 'Transpose3': attribute 'perm' must be 2 integers",
-        ),
-        (
-            lambda file, x: file.node("Relu", "later"),
-            "node 'Relu3': input must be written by an earlier node, not 'later'",
-        ),
-        (
-            lambda file, x: file.nodes.append(helper.make_node("Relu", [x], [x])),
-            "node 'Quant2': output must be written once, not again",
-        ),
-        (
-            lambda file, x: file.node("Relu", "x"),
-            "node 'Relu3': operator on the image must be a convolution or a matrix product",
-        ),
-        (
-            lambda file, x: file.quant("x", 4, 0.125),
-            "graph outputs must be one tensor of a node, not ['Quant3']",
-        ),
-        (
-            lambda file, x: file.conv(file.quant("x", 4, 0.125), file.weights(4, 2, 3, 3)),
-            "node 'Conv5': 'Quant3' must be a linear function of the pixels 0..255, but is not",
-        ),
-        (
-            lambda file, x: file.conv(
-                file.quant("x", 8, 1 / 255, signed=0), file.weights(4, 2, 3, 3)
-            ),
-            "must be a linear function of the pixels 0..255, but is not",
-        ),
-        (
-            lambda file, x: file.conv(
-                file.node("Mul", "x", file.store([[[1.0]], [[2.0]]])), file.weights(4, 2, 3, 3)
-            ),
-            "an image that quantized weights read must be scaled alike, not by [1.0, 2.0]",
-        ),
-        (lambda file, x: None, "node 'Quant2': the network's output must be a float value"),
-    ],
-)
-def test_what_cannot_be_read_is_named(change: Callable[[File, str], object], text: str) -> None:
-    assert text in refused(change)
-
-
-@pytest.mark.parametrize(("operator", "value"), [("Div", 255.0), ("Sub", 127.5)])
-def test_padded_image_must_be_zero_at_pixel_128(operator: str, value: float) -> None:
-    text = refused(padded_conv_on(operator, value), TensorProto.UINT8)
-    assert "a padded image must be 0 at pixel 128, not 0.5" in text
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind", "text"),
-    [
-        ((1, 2, 6), TensorProto.FLOAT, "input 'x' must have the shape [N, 1..4, height, width]"),
-        ((1, 5, 6, 6), TensorProto.FLOAT, "input 'x' must have the shape [N, 1..4, height"),
-        ((1, 2, 6, 6), TensorProto.INT8, "input 'x' must be UINT8 or FLOAT, not INT8"),
-    ],
-)
-def test_other_inputs_are_refused(shape: tuple[int, ...], kind: int, text: str) -> None:
-    file = File(shape, kind)
-    file.quant("x", 4)
-    with pytest.raises(ModelError) as caught:
-        file.graph()
-    assert text in str(caught.value)
-
-
-def test_second_inputs_and_outputs_are_refused() -> None:
-    file = File()
-    x = file.quant(file.conv("x", file.weights(4, 2, 3, 3)), 4)
-    with pytest.raises(ModelError, match="graph outputs must be one tensor of a node"):
-        import_bytes(file.content(x, x))
-    file.inputs.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 6, 6]))
-    with pytest.raises(ModelError, match="graph inputs must be one image, not 'x', 'y'"):
-        import_bytes(file.content())
-
-
 def test_float_weights_may_be_read_too() -> None:
     file = File()
     weights = RNG.normal(0, 1, (4, 2, 3, 3))
@@ -563,6 +212,40 @@ def test_float_weights_may_be_read_too() -> None:
     np.testing.assert_array_equal(layer.weights.values, weights.astype(np.float32))
 
 
-def test_onnxruntime_is_not_asked_to_run_a_qonnx_file() -> None:
-    with pytest.raises(ModelError, match="must run in onnxruntime, which QONNX quantizers do not"):
-        model_session(FILES[0].read_bytes())
+def test_ties_of_power_of_two_scales_are_exact_in_integers() -> None:
+    file = File()
+    x = file.conv("x", file.weights(4, 2, 3, 3))
+    codes = file.quant(x, 4, 1 / 8)
+    file.conv(codes, file.weights(3, 4, 3, 3))
+    graph, images = file.graph(), random_images(8, 6, 6, 2) & 0xF0
+    floats = execute(graph, images)
+    sums = floats[x] * 8  # in units of the quantizer's scale: every number here is dyadic
+    halves = (np.abs(sums) < 7) & (sums % 1 == 0.5)
+    assert halves.sum() > 100
+    network = lower(graph)
+    (output,) = [layer.outputs for layer in network.layers if isinstance(layer.outputs, CodeOutput)]
+    stored = IntegerReference(network).run(images, keep=[codes])[codes]
+    levels = np.zeros(16)
+    node = graph.node(codes)
+    assert isinstance(node, ir.LearnedActivation)
+    levels[output.codes] = node.sorted_levels()[0]
+    np.testing.assert_array_equal(levels[stored].transpose(0, 3, 1, 2), floats[codes])
+    np.testing.assert_array_equal(
+        integer_scores(graph, images), scores_of(graph, images).reshape(8, -1)
+    )
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_relu_behind_a_mean_goes_only_where_the_activation_implies_it(signed: int) -> None:
+    file = File()
+    x = file.conv("x", file.weights(4, 2, 3, 3))
+    x = file.node("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+    x = file.quant(file.node("Relu", x), 3, 0.1, signed=signed)
+    file.conv(x, file.weights(3, 4, 1, 1), 0, 1)
+    if signed:
+        with pytest.raises(ir.ModelError, match="ReLU must come before average pooling"):
+            lower(file.graph())
+        return
+    images = random_images(3, 6, 6, 2)
+    found, expected = integer_scores(file.graph(), images), scores_of(file.graph(), images)
+    np.testing.assert_allclose(found, expected.reshape(3, -1), rtol=0, atol=1e-3)
