@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -48,7 +47,7 @@ class QonnxReader(NodeReader):
 
     def __init__(self, proto: onnx.NodeProto, tensors: Tensors) -> None:
         channels, height, width = tensors.image.shape
-        nodes = ChainMap[str, Node](tensors.pixels, tensors.nodes)  # pyright: ignore
+        nodes = tensors.nodes | tensors.pixels
         super().__init__(proto, nodes, tensors.constants, (height, width, channels))
         self._tensors = tensors
 

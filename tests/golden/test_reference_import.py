@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from click.testing import CliRunner
 
 from golden.checkpoint import load, load_network
-from golden.export import resnet20_model
+from golden.export import export_model
+from golden.onnx_import import import_model
 from golden.quantizers import ActivationQuantizer, WeightQuantizer
 from golden.reference_import import CheckpointImportError, import_checkpoint, read_network
 from golden.reference_names import REFERENCE_NETWORKS
@@ -282,4 +282,5 @@ def test_command_writes_a_checkpoint_that_exports(tmp_path: Path) -> None:
     assert "2-bit weights, 2-bit activations" in result.output
     path = tmp_path / "reference.pt"
     assert load(path)["config"]["network"] == "resnet20"
-    onnx.checker.check_model(resnet20_model(load_network(path)))
+    export_model(load_network(path), tmp_path / "reference.onnx")
+    assert import_model(tmp_path / "reference.onnx").output == "fc"
