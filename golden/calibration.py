@@ -37,7 +37,8 @@ def model_session(content: bytes, outputs: list[str] | None = None) -> onnxrunti
     model = onnx.load_model_from_string(content)
     if is_qonnx(model):
         raise ModelError(
-            "the float network of the model must run in onnxruntime, which QONNX quantizers do not"
+            "model must be a file that onnxruntime runs, not QONNX: the float network is run too, "
+            "and QONNX quantizers are no ONNX operators"
         )
     if outputs is not None:
         del model.graph.output[:]

@@ -113,5 +113,5 @@ def test_both_exporters_give_the_same_integer_network() -> None:
 
 
 def test_onnxruntime_is_not_asked_to_run_a_qonnx_file() -> None:
-    with pytest.raises(ModelError, match="must run in onnxruntime, which QONNX quantizers do not"):
+    with pytest.raises(ModelError, match="must be a file that onnxruntime runs, not QONNX"):
         model_session(FILES[0].read_bytes())
