@@ -49,7 +49,11 @@ def fold_branch(
 
 def _is_unsigned(target: Target) -> bool:
     """Whether all thresholds of the output are at least zero, so that ReLU changes nothing."""
-    return isinstance(target, CodeTarget) and target.node.encoding is Encoding.UNSIGNED
+    return (
+        isinstance(target, CodeTarget)
+        and target.node.encoding is Encoding.UNSIGNED
+        and bool((target.node.basis >= 0).all())
+    )
 
 
 class _Folder:

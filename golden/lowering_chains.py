@@ -13,7 +13,7 @@ from golden import graph as ir
 from golden.graph import Graph, ModelError, Node
 from golden.lowering_plan import Spatial
 
-__all__ = ["Chains", "Matrix", "halves", "insert_identities"]
+__all__ = ["Chains", "Matrix", "halves", "identity_convolution", "insert_identities"]
 
 Matrix = ir.Convolution | ir.Linear
 
@@ -132,30 +132,37 @@ def halves(node: ir.AveragePool) -> bool:
     return node.window == (2, 2) and node.stride == (2, 2)
 
 
-def _with_identity(graph: Graph, reader: str, tensor: str, wide: set[str]) -> Graph:
-    """Insert an identity convolution where the node ``reader`` first reads ``tensor``.
+def identity_convolution(reader: str, source: Node) -> ir.Convolution:
+    """A 1 x 1 convolution that gives ``reader`` the values of ``source``.
 
     Weights 1 on the diagonal and 0 elsewhere are two planes with basis 1/2: +1 and +1, or +1
     and -1.
     """
-    shape = graph.node(tensor).shape
-    if len(shape) != 3:
+    if len(source.shape) != 3:
         raise ModelError(
-            f"node {reader!r}: operands must be images or outputs of layers, not {list(shape)}"
+            f"node {reader!r}: operands must be images or outputs of layers, "
+            f"not {list(source.shape)}"
         )
-    channels = shape[0]
+    channels = source.shape[0]
     planes = np.ones((2, channels, channels, 1, 1), dtype=bool)
     planes[1] = np.eye(channels, dtype=bool)[:, :, None, None]
-    identity = ir.Convolution(
+    return ir.Convolution(
         name=f"{reader}.identity",
-        inputs=(tensor,),
-        shape=shape,
+        inputs=(source.name,),
+        shape=source.shape,
         weights=ir.QuantizedWeights(planes, np.full((2, channels), 0.5)),
         bias=np.zeros(channels),
         kernel=(1, 1),
         stride=(1, 1),
         padding=(0, 0, 0, 0),
     )
+
+
+def _with_identity(graph: Graph, reader: str, tensor: str, wide: set[str]) -> Graph:
+    """Insert an identity convolution where the node ``reader`` first reads ``tensor``."""
+    identity = identity_convolution(reader, graph.node(tensor))
+    if any(node.name == identity.name for node in graph.nodes):  # the add's other operand
+        identity = dataclasses.replace(identity, name=f"{identity.name}2")
     nodes: list[Node] = []
     for node in graph.nodes:
         if node.name == reader:

@@ -234,12 +234,16 @@ class Rounder:
         return RawOutput(target.tensor, fraction), affine
 
     def _codes(self, target: CodeTarget, fraction: int) -> CodeOutput:
-        """Thresholds ``floor(t * 2**fraction)``: an integer is above t if it is above its floor."""
+        """Thresholds ``floor(t * 2**fraction)``: an integer is above t if it is above its floor.
+
+        An integer is at or above t if it is above ``ceil(t * 2**fraction) - 1``.
+        """
         node = target.node
         codes = node.sorted_levels()[1]
         if node.encoding is Encoding.SIGNED:
             codes = codes | (1 << node.planes)
-        scaled = np.floor(np.ldexp(node.thresholds().astype(np.float64), fraction))
+        scaled = np.ldexp(node.thresholds().astype(np.float64), fraction)
+        scaled = np.where(node.inclusive or False, np.ceil(scaled) - 1, np.floor(scaled))
         low, high = signed_range(self._arithmetic.accumulator)
         thresholds = np.clip(scaled, low, high).astype(np.int64)
         return CodeOutput(target.tensor, self._sources[node.name].planes, thresholds, codes)
