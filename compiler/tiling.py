@@ -13,6 +13,9 @@ from .program import ProgramError
 
 __all__ = ["Geometry", "StreamTile", "Tile", "choose_tiles", "geometry", "stream_tiles"]
 
+HIDING_ROWS = 3
+"""Rows of tiles from which on the first tile needs nothing of the last row of the layer before."""
+
 TILE_OVERHEAD = 16
 """Cycles that a tile costs beyond its longer side: starting FILL and COMPUTE."""
 
@@ -110,11 +113,13 @@ def _cuts(total: int, size: int) -> list[tuple[int, int]]:
 def _cost(shape: Geometry, height: int, width: int, work: int, columns: int) -> tuple[int, int]:
     """Cycles for the whole layer with tiles of that size, and the number of tiles.
 
-    Filling and computing overlap, so a tile takes the longer of the two; the first fill is not
-    hidden. ``work`` is the cycles per strip of all channel tiles. A narrower tile at the edge is
-    filled to the full width, since all tiles of a layer share their row length.
+    Filling and computing overlap, so a tile takes the longer of the two. The first fill overlaps
+    with the layer before, if that is cut alike and does not finish the rows of the first tile with
+    its own last tiles. ``work`` is the cycles per strip of all channel tiles. A narrower tile at
+    the edge is filled to the full width, since all tiles of a layer share their row length.
     """
-    total, count = shape.granules(height, width) // 2, 0
+    hidden = -(-shape.output[0] // height) >= HIDING_ROWS
+    total, count = 0 if hidden else shape.granules(height, width) // 2, 0
     for tile_height, rows in _cuts(shape.output[0], height):
         fill = shape.granules(tile_height, width) // 2
         for tile_width, cols in _cuts(shape.output[1], width):

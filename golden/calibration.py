@@ -8,6 +8,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from golden.graph import ModelError
+from golden.qonnx_import import is_qonnx
+
 __all__ = ["measure_ranges", "model_session", "round_up"]
 
 FLOAT_PRODUCERS = {"LearnedActivation", "ImageInput"}
@@ -26,8 +29,17 @@ def round_up(value: float, digits: int = 3) -> float:
 
 
 def model_session(content: bytes, outputs: list[str] | None = None) -> onnxruntime.InferenceSession:
-    """Session of the model that yields the tensors ``outputs`` instead of the file's own."""
+    """Session of the model that yields the tensors ``outputs`` instead of the file's own.
+
+    Raises:
+        ModelError: If the file is QONNX, whose quantizers onnxruntime does not have.
+    """
     model = onnx.load_model_from_string(content)
+    if is_qonnx(model):
+        raise ModelError(
+            "model must be a file that onnxruntime runs, not QONNX: the float network is run too, "
+            "and QONNX quantizers are no ONNX operators"
+        )
     if outputs is not None:
         del model.graph.output[:]
         model.graph.output.extend(

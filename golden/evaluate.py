@@ -67,7 +67,7 @@ def evaluate(
     """Run both networks over a data set.
 
     Args:
-        content: The exported file.
+        content: The exported file; no QONNX, which onnxruntime does not run.
         images: uint8 [N, height, width, channels].
         labels: Class per image, [N].
         network: The integer network; None lowers the file with the defaults.

@@ -137,11 +137,13 @@ class Linear(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedActivation(Node):
-    """Learned quantizer of an activation tensor."""
+    """Quantizer of an activation tensor, learned or uniform."""
 
     basis: np.ndarray
-    """float64 [K]; every entry is a float32 value and not negative."""
+    """float64 [K]; not negative if learned."""
     encoding: Encoding
+    inclusive: tuple[bool, ...] = ()
+    """Per threshold whether x = t_i takes level i + 1; empty: nowhere."""
 
     @property
     def planes(self) -> int:
@@ -155,7 +157,10 @@ class LearnedActivation(Node):
         return levels[order], order.astype(np.int64)
 
     def thresholds(self) -> np.ndarray:
-        """Midpoints of adjacent levels (float32 [2^K - 1]); x takes level i + 1 if x > t_i."""
+        """Midpoints of adjacent levels (float32 [2^K - 1]); x takes level i + 1 if x > t_i.
+
+        Where ``inclusive[i]``, it does so if x >= t_i.
+        """
         levels = self.sorted_levels()[0]
         return (levels[1:] + levels[:-1]) / np.float32(2)
 

@@ -61,12 +61,12 @@ def _lift(graph: Graph, wide: set[str]) -> Graph:
 
 def _break(graph: Graph, node: Node) -> tuple[str, str] | None:
     """Reader and tensor between which an identity is needed because of ``node``, if any."""
-    if not isinstance(node, Pool | ir.BatchNorm | ir.Relu):
+    if not isinstance(node, Pool | ir.BatchNorm | ir.Relu | ir.LearnedActivation):
         return None
     source = graph.node(node.inputs[0])
     if isinstance(source, ir.LearnedActivation):
         return node.name, source.name
-    if isinstance(node, ir.BatchNorm):
+    if isinstance(node, ir.BatchNorm | ir.LearnedActivation):
         return None
     reader: Node = node
     passed: tuple[type[Node], ...] = (ir.BatchNorm,)
@@ -87,31 +87,38 @@ def halves(node: ir.AveragePool) -> bool:
     return node.window == (2, 2) and node.stride == (2, 2)
 
 
-def _with_identity(graph: Graph, reader: str, tensor: str, wide: set[str]) -> Graph:
-    """Insert an identity convolution where the node ``reader`` first reads ``tensor``.
+def _identity_convolution(reader: str, source: Node) -> ir.Convolution:
+    """A 1 x 1 convolution that gives ``reader`` the values of ``source``.
 
     Weights 1 on the diagonal and 0 elsewhere are two planes with basis 1/2: +1 and +1, or +1
     and -1.
     """
-    shape = graph.node(tensor).shape
-    if len(shape) != 3:
+    if len(source.shape) != 3:
         raise ModelError(
-            f"node {reader!r}: operands must be images or outputs of layers, not {list(shape)}"
+            f"node {reader!r}: operands must be images or outputs of layers, "
+            f"not {list(source.shape)}"
         )
-    alone = len(graph.consumers()[tensor]) == 1 or isinstance(graph.node(reader), ir.Add)
-    channels = shape[0]
+    channels = source.shape[0]
     planes = np.ones((2, channels, channels, 1, 1), dtype=bool)
     planes[1] = np.eye(channels, dtype=bool)[:, :, None, None]
-    identity = ir.Convolution(
+    return ir.Convolution(
         name=f"{reader}.identity",
-        inputs=(tensor,),
-        shape=shape,
+        inputs=(source.name,),
+        shape=source.shape,
         weights=ir.QuantizedWeights(planes, np.full((2, channels), 0.5)),
         bias=np.zeros(channels),
         kernel=(1, 1),
         stride=(1, 1),
         padding=(0, 0, 0, 0),
     )
+
+
+def _with_identity(graph: Graph, reader: str, tensor: str, wide: set[str]) -> Graph:
+    """Insert an identity convolution where the node ``reader`` first reads ``tensor``."""
+    identity = _identity_convolution(reader, graph.node(tensor))
+    if any(node.name == identity.name for node in graph.nodes):  # the add's other operand
+        identity = dataclasses.replace(identity, name=f"{identity.name}2")
+    alone = len(graph.consumers()[tensor]) == 1 or isinstance(graph.node(reader), ir.Add)
     nodes: list[Node] = []
     for node in graph.nodes:
         if node.name == reader:

@@ -236,17 +236,19 @@ class Rounder:
     def _codes(self, target: CodeTarget, fraction: int, relu: bool) -> CodeOutput:
         """Thresholds ``floor(t * 2**fraction)``: an integer is above t if it is above its floor.
 
-        With ``relu`` no value counts as negative: the lowest number, which no sum reaches, stands
-        for every threshold below zero.
+        An integer is at or above t if it is above ``ceil(t * 2**fraction) - 1``. With ``relu`` no
+        value is below zero: the lowest number, which no sum reaches, stands for the thresholds
+        that zero passes.
         """
         node = target.node
         codes = node.sorted_levels()[1]
         if node.encoding is Encoding.SIGNED:
             codes = codes | (1 << node.planes)
-        scaled = np.floor(np.ldexp(node.thresholds().astype(np.float64), fraction))
+        scaled = np.ldexp(node.thresholds().astype(np.float64), fraction)
+        scaled = np.where(node.inclusive or False, np.ceil(scaled) - 1, np.floor(scaled))
         low, high = signed_range(self._arithmetic.accumulator)
         if relu:
-            scaled = np.where(node.thresholds() < 0, low, scaled)
+            scaled = np.where(scaled < 0, low, scaled)
         thresholds = np.clip(scaled, low, high).astype(np.int64)
         return CodeOutput(target.tensor, self._sources[node.name].planes, thresholds, codes)
 

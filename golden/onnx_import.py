@@ -1,5 +1,6 @@
 """Import of exported ONNX files into a :class:`golden.graph.Graph`.
 
+QONNX files, told by the domain of their quantizers, are read by :mod:`golden.qonnx_import`.
 Whatever cannot be read raises one :class:`golden.graph.ModelError` that names the node and the
 rule. Files written by :mod:`golden.export` always import.
 """
@@ -10,16 +11,16 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from golden.graph import Graph, ModelError, Node
 from golden.graph_builder import FORMAT_VERSION, INPUT
 from golden.onnx_functions import DOMAIN, DOMAIN_VERSION, OPSET, functions
 from golden.onnx_nodes import READERS
-from golden.onnx_reader import NodeReader
+from golden.onnx_reader import NodeReader, read_initializers
+from golden.qonnx_import import is_qonnx, read_qonnx
 
 __all__ = ["import_bytes", "import_model"]
 
@@ -43,6 +44,8 @@ def import_bytes(content: bytes) -> Graph:
         ) from None
     if not model.HasField("graph") or not model.graph.node:
         raise ModelError("model file must be an ONNX file with a graph, not an empty one")
+    if is_qonnx(model):
+        return read_qonnx(model)
     _check_versions(model)
     _check_functions(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -92,16 +95,7 @@ def _check_format(metadata: dict[str, str]) -> None:
 
 
 def _read_nodes(graph: onnx.GraphProto) -> dict[str, Node]:
-    initializers: dict[str, np.ndarray] = {}
-    for tensor in graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            raise ModelError(f"initializer {tensor.name!r} must be inside the file, not external")
-        try:
-            initializers[tensor.name] = numpy_helper.to_array(tensor)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ModelError(
-                f"initializer {tensor.name!r} must hold a valid tensor, not: {error}"
-            ) from None
+    initializers = read_initializers(graph)
     image_shape = _image_shape(graph)
     nodes: dict[str, Node] = {}
     for proto in graph.node:

@@ -11,7 +11,7 @@ from golden.graph import Encoding, Node
 from golden.onnx_functions import DOMAIN
 from golden.onnx_reader import NodeReader
 
-__all__ = ["READERS"]
+__all__ = ["MAX_IMAGE_CHANNELS", "MAX_PLANES", "READERS", "finish_convolution", "finish_linear"]
 
 MAX_PLANES = 8
 MAX_IMAGE_CHANNELS = 4
@@ -31,16 +31,19 @@ def _convolution(reader: NodeReader) -> Node:
     reader.forbid(group=1)
     weights = reader.parameter(1, "weight")
     reader.require(weights.ndim == 4, f"weight must have 4 axes, not {weights.ndim}")
-    return _finish_convolution(reader, graph.FloatWeights(weights), 2)
+    return finish_convolution(reader, graph.FloatWeights(weights), 2)
 
 
 def _quantized_convolution(reader: NodeReader) -> Node:
     kernel = tuple(reader.integers("kernel_shape", 2))
     reader.require(min(kernel) >= 1, f"kernel_shape must be positive, not {list(kernel)}")
-    return _finish_convolution(reader, _quantized_weights(reader, kernel), 3)
+    return finish_convolution(reader, _quantized_weights(reader, kernel), 3)
 
 
-def _finish_convolution(reader: NodeReader, weights: graph.Weights, bias_index: int) -> Node:
+def finish_convolution(
+    reader: NodeReader, weights: graph.Weights, bias_index: int
+) -> graph.Convolution:
+    """The convolution with these weights on the node's first input."""
     channels, _, _ = reader.image()
     kernel, stride, padding = reader.window()
     shape = weights.values.shape
@@ -66,14 +69,15 @@ def _linear(reader: NodeReader) -> Node:
     reader.require(transposed == 1, f"attribute 'transB' must be 1, not {transposed}")
     weights = reader.parameter(1, "weight")
     reader.require(weights.ndim == 2, f"weight must have 2 axes, not {weights.ndim}")
-    return _finish_linear(reader, graph.FloatWeights(weights), 2)
+    return finish_linear(reader, graph.FloatWeights(weights), 2)
 
 
 def _quantized_linear(reader: NodeReader) -> Node:
-    return _finish_linear(reader, _quantized_weights(reader, ()), 3)
+    return finish_linear(reader, _quantized_weights(reader, ()), 3)
 
 
-def _finish_linear(reader: NodeReader, weights: graph.Weights, bias_index: int) -> Node:
+def finish_linear(reader: NodeReader, weights: graph.Weights, bias_index: int) -> graph.Linear:
+    """The matrix product with these weights on the node's first input."""
     features = reader.features()
     shape = weights.values.shape
     reader.require(

@@ -6,11 +6,26 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from golden.graph import ModelError, Node, Padding, Shape, window_outputs
 
-__all__ = ["NodeReader"]
+__all__ = ["NodeReader", "read_initializers"]
+
+
+def read_initializers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """The stored tensors of a file by name."""
+    initializers: dict[str, np.ndarray] = {}
+    for tensor in graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise ModelError(f"initializer {tensor.name!r} must be inside the file, not external")
+        try:
+            initializers[tensor.name] = numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(
+                f"initializer {tensor.name!r} must hold a valid tensor, not: {error}"
+            ) from None
+    return initializers
 
 
 class NodeReader:
@@ -31,6 +46,7 @@ class NodeReader:
         image_shape: tuple[int, int, int],
     ) -> None:
         self.name = proto.output[0]
+        self.operator = proto.op_type
         self.image_shape = image_shape
         self.inputs = list(proto.input)
         self._nodes = nodes
@@ -111,9 +127,9 @@ class NodeReader:
             raise self.error(f"attribute {name!r} must be a float, not {value!r}")
         return value
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, default: str | None = None) -> str:
         """A string attribute."""
-        value = self._attributes.get(name)
+        value = self._attributes.get(name, None if default is None else default.encode())
         if not isinstance(value, bytes):
             raise self.error(f"attribute {name!r} must be a text, not {value!r}")
         return value.decode(errors="replace")

@@ -21,6 +21,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from golden.calibration import model_session
 from golden.onnx_import import import_model
 from host.bitstream import SYNTHESIS_OPTIONS, build, build_hash
 from host.bitstream_report import load_json, read_timing, read_utilization
@@ -164,7 +165,6 @@ def cpu_speeds(model: Path, seconds: float = CPU_SECONDS) -> dict[str, float]:
     """
     import torch
 
-    from golden.calibration import model_session
     from golden.integer_reference import classify
     from golden.lowering import lower
 
@@ -227,8 +227,9 @@ def run(
     console: Console,
 ) -> Benchmark:
     """Measure everything, print the tables and write ``<out>/report.json``."""
-    for model in models:
-        import_model(model)  # a wrong file is named now, not after a quarter of an hour
+    for model in models:  # a wrong file is named now, not after a quarter of an hour
+        import_model(model)
+        model_session(model.read_bytes())
     result = Benchmark(
         commit=_commit(),
         machine=_machine(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from host.tools import StageDisplay, ToolError, ToolRunner
 from hw.board.clock import PllSettings
 from hw.board.ulx3s import Board, UlxTop, board
 from hw.config import AcceleratorConfig, ConfigError, preset
-from hw.rtlil import keep_hierarchy, merge_equal_modules, remove_brackets
+from hw.rtlil import ignore_collisions, keep_hierarchy, merge_equal_modules, remove_brackets
 
 __all__ = ["TimingError", "build", "build_hash"]
 
@@ -49,10 +50,14 @@ KEPT_INSTANCES = 4
 whole design in one piece ends ABC9 on the largest preset, and takes three times as long on others;
 each module costs ABC9 about a second, so the small ones are dissolved."""
 
-MEMORY_PREPARATION = f"hierarchy -top {TOP}; proc; memory_nordff"
-"""Takes the output registers off the memories, so that synthesis puts them back itself. Only then
-does it look whether reads and writes exclude each other, which a dual-port block RAM with two
-read and two write ports needs; without it such a memory becomes flip-flops."""
+TABLE_ROWS = r"row_\d+"
+"""Memories of ``hw.compute.tables.RowTable``. A program never loads a table's word in the cycle in
+which it is used, and what is read then for nobody may be anything."""
+
+MEMORY_PREPARATION = f"hierarchy -top {TOP}; proc; memory_nordff */m:* */m:row_* %d"
+"""Takes the output registers off the memories but tables, so that synthesis puts them back itself.
+Only then does it look whether reads and writes exclude each other, which a dual-port block RAM with
+two read and two write ports needs; without it such a memory becomes flip-flops."""
 
 PACKAGE, SPEED = "CABGA381", "6"
 STATISTICS = "yosys.stat.json"
@@ -167,6 +172,7 @@ def build_hash(target: Board, config: AcceleratorConfig) -> int:
                 SYNTHESIS_OPTIONS,
                 KEPT_INSTANCES,
                 MEMORY_PREPARATION,
+                TABLE_ROWS,
                 _tool_versions(),
             )
         ).encode()
@@ -222,7 +228,8 @@ def _elaborate(
             (work / (TOP + suffix)).write_bytes(content)
         text = remove_brackets((work / f"{TOP}.il").read_text(encoding="utf-8"))
         paths = module_paths(text, TOP)
-        text = keep_hierarchy(merge_equal_modules(text), _is_part, KEPT_INSTANCES)
+        text = ignore_collisions(merge_equal_modules(text), re.compile(TABLE_ROWS))
+        text = keep_hierarchy(text, _is_part, KEPT_INSTANCES)
         (work / f"{TOP}.il").write_text(text, encoding="utf-8")
         stage.news = f"{len(paths)} modules"
     return paths

@@ -172,7 +172,7 @@ def flash(bitstream: Path | None, board: str, permanent: bool) -> None:
 @click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
 @click.option("-o", "--output", type=FILE, help="Program file; by default MODEL with .lqp.")
 def compile_command(model: Path, preset: str, output: Path | None) -> None:
-    """Compile an exported MODEL (.onnx) to a program for one configuration.
+    """Compile an exported MODEL (.onnx, or QONNX of Brevitas) to a program for one configuration.
 
     \b
     Example:
@@ -262,8 +262,9 @@ def sim(
 ) -> None:
     """Simulate the gateware on IMAGES and compare every tensor with the integer network.
 
-    IMAGES is a folder of .png or .jpg files, or an .npz file; without it the input is noise. Exit
-    code 1 if a single bit differs.
+    MODEL is an exported model, or a QONNX file of Brevitas (docs/import.md). IMAGES is a folder of
+    .png or .jpg files, or an .npz file; without it the input is noise. Exit code 1 if a single bit
+    differs.
 
     \b
     Examples:
@@ -339,6 +340,37 @@ def train(arguments: tuple[str, ...]) -> None:
     from golden.train import train as run_training
 
     run_training(parse_arguments(list(arguments)))
+
+
+@cli.command("import")
+@click.argument("source", metavar="FILE", type=FILE)
+@click.option("--network", required=True, help="Network of the checkpoint: resnet20.")
+@click.option("-o", "--output", type=FILE, help="Checkpoint; by default FILE with .pt.")
+def import_command(source: Path, network: str, output: Path | None) -> None:
+    """Import a checkpoint of the LQ-Nets reference code (TensorFlow, tensorpack).
+
+    FILE is the .npz file that tensorpack's dump-model-params.py makes of a checkpoint. Every
+    variable that the network needs must be there, and none that it does not know. QONNX files of
+    Brevitas need no import: `sim` and `compile` take them as MODEL.
+
+    \b
+    Example:
+      lqfpga import resnet20.npz --network resnet20 -o resnet20.pt
+      lqfpga export resnet20.pt -o resnet20.onnx
+      lqfpga evaluate resnet20.onnx
+    """
+    from golden.reference_import import import_checkpoint
+
+    output = output or source.with_suffix(".pt")
+    imported = import_checkpoint(source, network, output)
+    bits = [
+        "float" if planes is None else f"{planes}-bit"
+        for planes in (imported.weight_bits, imported.activation_bits)
+    ]
+    click.echo(
+        f"{output}: {network}, {bits[0]} weights, {bits[1]} activations, "
+        f"{imported.variables} variables; {imported.ignored} of training left out"
+    )
 
 
 @cli.command()

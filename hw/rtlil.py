@@ -21,6 +21,7 @@ __all__ = [
     "clear_memories",
     "convert",
     "drop_zero_contents",
+    "ignore_collisions",
     "keep_hierarchy",
     "merge_equal_modules",
     "remove_brackets",
@@ -38,6 +39,10 @@ _ZERO_CONTENTS = re.compile(
 )
 _MEMORY = re.compile(
     r"^  reg (?:\[\d+:0\] )?(?P<name>\S+) \[(?P<last>\d+):0\];\n(?!  initial begin)", re.MULTILINE
+)
+_MEMORY_READ = re.compile(
+    r"^  cell \$memrd_v2 .*\n    parameter \\MEMID \"\\\\(?P<memory>.*)\"\n(?:    parameter .*\n)*",
+    re.MULTILINE,
 )
 _BRACKETED = re.compile(r"\\\S*\[\S*")
 
@@ -88,6 +93,31 @@ def keep_hierarchy(text: str, parts: Callable[[str], bool], instances: int) -> s
         ),
         text,
     )
+
+
+def ignore_collisions(text: str, memory: re.Pattern[str]) -> str:
+    """Let reads of some memories return anything for an address that is written in the same cycle.
+
+    Amaranth says that such a read returns the old contents. A block RAM with one port for each does
+    not do that by itself: synthesis adds registers and a multiplexer for every bit.
+
+    Args:
+        text: RTLIL.
+        memory: Full names of the memories whose users never look at such a read.
+    """
+    return _MEMORY_READ.sub(
+        lambda found: (
+            re.sub(r"(COLLISION_X_MASK \d+)'0+$", _all_ones, found[0], flags=re.MULTILINE)
+            if memory.fullmatch(found["memory"])
+            else found[0]
+        ),
+        text,
+    )
+
+
+def _all_ones(found: re.Match[str]) -> str:
+    ports = int(found[1].split()[1])
+    return f"{found[1]}'{'1' * ports}"
 
 
 def remove_brackets(text: str) -> str:

@@ -21,10 +21,11 @@ ERRORS = (ModelError, ProgramError, ConfigError, ImageError, MonitorError, Simul
 
 HELP = """Run an exported model on the RTL and compare every tensor with the reference.
 
-MODEL is an ONNX file that the exporter of this project has written. The model is compiled for a
-preset of the accelerator, the accelerator's Verilog is built with a simulator (once: later runs
-find the build), and every image runs through it. Accumulators, stored tensors and logits of all
-layers are compared bit for bit with the integer reference.
+MODEL is an ONNX file that the exporter of this project has written, or a QONNX file of Brevitas
+(docs/import.md says what such a file may hold). The model is compiled for a preset of the
+accelerator, the accelerator's Verilog is built with a simulator (once: later runs find the build),
+and every image runs through it. Accumulators, stored tensors and logits of all layers are compared
+bit for bit with the integer reference.
 
 \b
 Examples:

@@ -276,7 +276,7 @@ def test_quantized_shortcut_convolution() -> None:
     assert_equivalent(content)
 
 
-@pytest.mark.parametrize("case", ["pooled", "relu operands", "same operand", "codes"])
+@pytest.mark.parametrize("case", ["pooled", "relu operands", "same operand", "codes", "two codes"])
 def test_adds_that_need_an_identity_convolution(case: str) -> None:
     author = Author()
     x = author.relu(author.bn(author.first()))
@@ -288,6 +288,8 @@ def test_adds_that_need_an_identity_convolution(case: str) -> None:
         added = author.builder.add("add", branch, x)
     elif case == "same operand":
         added = author.builder.add("add", x, x)
+    elif case == "two codes":
+        added = author.builder.add("add", author.act(author.conv(author.act(x))), author.act(x))
     else:
         codes = author.act(x)
         added = author.builder.add("add", author.conv(codes), codes)

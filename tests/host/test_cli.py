@@ -2,6 +2,7 @@ import re
 import stat
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,10 +30,12 @@ COMMANDS = {
     "example-model",
     "export",
     "flash",
+    "import",
     "run",
     "sim",
     "train",
 }
+BREVITAS = Path(__file__).parent.parent / "golden" / "data" / "brevitas-small.onnx"
 HEADER = b"\xff\x00Part: LFE5U-%s-6CABGA381\x00"
 
 
@@ -75,6 +78,8 @@ def test_every_command_has_help(command):
         (["run", "--port", "/dev/null", "missing.lqp", "a.png"], "program file must be readable"),
         (["sim", "missing.onnx"], "missing.onnx"),
         (["evaluate", "missing.onnx"], "missing.onnx: no such file or directory"),
+        (["import", "no.npz", "--network", "resnet20"], "checkpoint must be readable, not no.npz"),
+        (["import", "no.npz", "--network", "lenet"], "network must be one of resnet20, not lenet"),
         (["flash"], "bitstream build/bitstream/ulx3s/ulx3s.bit must exist"),
         (["flash", "--board", "arty"], "board must be one of"),
     ],
@@ -263,3 +268,13 @@ def test_file_that_is_no_picture_is_refused(folder, program):
     (folder / "a.png").write_text("hello")
     with pytest.raises(ImageError, match="must be a readable picture"):
         list(read_images([folder / "a.png"], program))
+
+
+def test_qonnx_file_compiles_but_is_not_evaluated(folder):
+    model = str(BREVITAS)
+    assert run("compile", model, "--preset", "tiny", "-o", "small.lqp").exit_code == 0
+    assert Program.load(folder / "small.lqp").image_shape == (12, 12, 3)
+    result = run("bench", model)
+    assert result.exit_code == 1
+    assert "must be a file that onnxruntime runs, not QONNX" in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["small.lqp"]

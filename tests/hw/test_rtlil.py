@@ -12,6 +12,7 @@ from hw.rtlil import (
     clear_memories,
     convert,
     drop_zero_contents,
+    ignore_collisions,
     keep_hierarchy,
     merge_equal_modules,
     remove_brackets,
@@ -173,3 +174,45 @@ def test_memories_without_contents_are_cleared_by_a_loop() -> None:
     ]
     assert len(set(re.findall(r"begin : (\S+)", cleared))) == 2
     assert [line for line in cleared.splitlines() if line in verilog] == verilog.splitlines()
+
+
+class TwoMemories(wiring.Component):
+    """A table and a buffer, each with a port to write and one to read."""
+
+    address: In(4)
+    data: In(8)
+    row: Out(8)
+    other: Out(8)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name, port in (("row_12", self.row), ("buffer", self.other)):
+            m.submodules[name] = storage = memory.Memory(shape=8, depth=16, init=[])
+            write, read = storage.write_port(), storage.read_port()
+            m.d.comb += [
+                write.addr.eq(self.address),
+                write.data.eq(self.data),
+                write.en.eq(1),
+                read.addr.eq(self.address),
+                port.eq(read.data),
+            ]
+        return m
+
+
+def test_only_reads_of_the_named_memories_may_return_anything() -> None:
+    text = convert(TwoMemories(), "top")
+    changed = ignore_collisions(text, re.compile(r"row_\d+"))
+    reads = re.split(r"^  cell ", changed, flags=re.MULTILINE)
+    masks = {
+        memid: re.search(r"COLLISION_X_MASK (\S+)", read)[1]  # type: ignore[index]
+        for read in reads
+        if read.startswith("$memrd_v2")
+        for memid in re.findall(r'MEMID "\\\\([^"]+)"', read)
+    }
+    assert masks == {"row_12": "1'1", "buffer": "1'0"}
+    assert changed.replace("COLLISION_X_MASK 1'1", "COLLISION_X_MASK 1'0") == text
+
+
+def test_no_memory_of_that_name_changes_nothing() -> None:
+    text = convert(TwoMemories(), "top")
+    assert ignore_collisions(text, re.compile(r"row")) == text

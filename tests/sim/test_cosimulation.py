@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -27,6 +28,7 @@ LIMITS = RandomLimits(
     strides=(1, 2),
 )
 SEEDS = (1, 4, 5)
+BREVITAS = Path(__file__).parent.parent / "golden" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,20 @@ def test_random_model_on_the_rtl_equals_the_reference(folder: Path, seed: int) -
     assert report["values_compared"] > 0
     assert report["predictions_rtl"] == report["predictions_golden"]
     assert sum(layer["cycles"] for layer in report["layers"]) == report["cycles_per_image"]
+
+
+@pytest.mark.parametrize("name", ["brevitas-small.onnx", "brevitas-small-opset13.onnx"])
+def test_qonnx_file_on_the_rtl_equals_the_reference_and_brevitas(folder: Path, name: str) -> None:
+    images = BREVITAS / "brevitas-small.npz"
+    arguments = [str(BREVITAS / name), "--images", str(images), "--limit", "3"]
+    options = ["--preset", "tiny", "--out", str(folder)]
+    result = CliRunner(env={"SIM": "verilator", "COLUMNS": "160"}).invoke(main, arguments + options)
+    assert result.exit_code == 0, result.output
+    report = json.loads((folder / "report.json").read_text())
+    assert report["passed"]
+    with np.load(images) as arrays:
+        classes = arrays["scores"][:3].argmax(axis=1)
+    assert report["predictions_rtl"] == classes.tolist()
 
 
 def test_four_state_simulator_finds_no_unknown_values(folder: Path) -> None:

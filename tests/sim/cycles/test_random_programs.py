@@ -1,0 +1,101 @@
+"""The cycle model against the RTL: random programs on random presets, every layer and counter."""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from compiler.compile import compile_network
+from compiler.program import Program, ProgramError
+from golden.export import model_bytes
+from golden.lowering import lower
+from golden.onnx_import import import_bytes
+from golden.random_models import RandomLimits, random_model
+from hw.config import AcceleratorConfig, ArrayConfig, ConfigError, preset
+from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
+from sim.design import cached_verilog
+from sim.reference import expected_arrays
+
+PRESETS = range(10)
+PROGRAMS = 30
+"""Programs for each preset."""
+DRAWS = 200
+"""Models drawn for each preset; the compiler refuses those that do not fit."""
+LATENCIES = 4
+"""The external memory of preset n answers after n modulo this many cycles more."""
+LIMITS = RandomLimits(image=(5, 12), channels=12, blocks=(1, 2))
+
+
+def random_config(number: int) -> AcceleratorConfig:
+    """A small array with any step, drain and number of comparators, and memories around it."""
+    draw = random.Random(number)
+    while True:
+        columns = draw.choice((2, 4, 8))
+        sizes = {
+            "rows": draw.choice((4, 4, 8)),
+            "columns": columns,
+            "granules": draw.choice((1, 2, 2, 3, 4, 5, 9)),
+            "drain_lanes": draw.choice([lanes for lanes in (1, 2, 4, 8) if lanes <= columns]),
+            "count_width": draw.choice((10, 12, 13)),
+        }
+        tiny = preset("tiny")
+        memory = replace(
+            tiny.memory,
+            window_entries=512,
+            column_granules=draw.choice((256, 512, 1024, 4096)),
+            weight_words=draw.choice((128, 256, 1024, 2048)),
+            coefficient_words=draw.choice((128, 512, 1024)),
+            external_words=draw.choice((4096, 8192, 16384)),
+        )
+        datapath = replace(tiny.datapath, comparators=draw.choice((1, 2, 3, 5)))
+        try:
+            array = ArrayConfig(**sizes)
+        except ConfigError:
+            continue
+        return AcceleratorConfig(
+            name=f"random-{number}", array=array, memory=memory, datapath=datapath
+        )
+
+
+def programs(config: AcceleratorConfig, number: int) -> list[tuple[int, Program, object]]:
+    """Seed, program and network of the first models that the compiler takes."""
+    taken = []
+    for seed in range(number * DRAWS, (number + 1) * DRAWS):
+        network = lower(import_bytes(model_bytes(random_model(seed, LIMITS))))
+        try:
+            taken.append((seed, compile_network(network, config), network))
+        except ProgramError:
+            continue
+        if len(taken) == PROGRAMS:
+            break
+    return taken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", PRESETS)
+def test_every_layer_and_counter_equals_the_rtl(tmp_path: Path, number: int) -> None:
+    config = random_config(number)
+    latency = number % LATENCIES
+    bench = Bench(
+        config=config,
+        simulator=make_simulator("verilator"),
+        generate=partial(cached_verilog, cache=tmp_path / "verilog", latency=latency),
+        out=tmp_path,
+        console=Console(file=io.StringIO(), width=160),
+        memory_latency=latency,
+    )
+    taken = programs(config, number)
+    assert len(taken) == PROGRAMS, f"{config} takes {len(taken)} of {DRAWS} models"
+    for seed, program, network in taken:
+        images = random_images(program.image_shape, 1)
+        expected = expected_arrays(network, images.pixels)  # type: ignore[arg-type]
+        report = cosimulate(bench, program, images, expected, waves=False)
+        assert report.cycle_difference is None, f"seed {seed} on {config}: {report}"
+        assert report.passed, f"seed {seed} on {config}: {report}"
+        assert report.cycles_per_image > 0
