@@ -212,7 +212,8 @@ _TINY = AcceleratorConfig(
 _ULX3S_85F = AcceleratorConfig(name="ulx3s-85f", clock_mhz=40.0)
 
 # For networks whose tensors no board preset holds, in simulation only: the array of the largest
-# board, every memory as deep as instructions can address.
+# board, every memory as deep as instructions can address, programs in the external memory from
+# the start.
 _SIMULATION_LARGE = AcceleratorConfig(
     name="simulation-large",
     memory=MemoryConfig(
@@ -225,7 +226,7 @@ _SIMULATION_LARGE = AcceleratorConfig(
         threshold_groups=512,
         activation_words=65536,
         stream_vectors=16384,
-        external_words=1 << 20,
+        external_words=1 << 24,
     ),
     clock_mhz=40.0,
 )

@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compiler.program import Program
 from hw.config import AcceleratorConfig, preset
+from hw.memory.external import is_preloaded
 
 from .cycles.compare import find_difference
 from .cycles.model import run_program
@@ -32,6 +33,7 @@ from .images import ImageSet, load_images
 from .job import (
     FOLDER_VARIABLE,
     IMAGES_FILE,
+    MEMORY_FILE,
     PROGRAM_FILE,
     ImageResult,
     Job,
@@ -143,6 +145,7 @@ class Bench:
             fingerprint=self.config.fingerprint,
             images=tuple(images),
             timeout_cycles=TIMEOUT_CYCLES + TIMEOUT_FACTOR * ideal,
+            preloaded=is_preloaded(self.config.memory.external_words),
         )
 
 
@@ -268,6 +271,9 @@ def cosimulate(
             logits = _write_inputs(folder, program, images.pixels, expected)
         job = bench.job(program, range(len(images.pixels)))
         job.save(folder)
+        if job.preloaded:
+            lines = (f"{word:08x}\n" for word in program.memory.tolist())
+            (folder / MEMORY_FILE).write_text("".join(lines))
         with bench.step("simulate"):
             results = _watched_run(bench, build, folder, bench.simulator, len(job.images))
         if len(results) < len(job.images) and not (results and results[-1].error):

@@ -19,6 +19,7 @@ from amaranth.lib import wiring
 import hw
 from hw import rtlil
 from hw.config import AcceleratorConfig
+from hw.memory.external import PRELOADED
 from hw.simulation_top import TOP, SimulationTop
 
 __all__ = ["cached_verilog", "generate_verilog", "source_digest", "write_verilog"]
@@ -43,7 +44,7 @@ def source_digest(config: AcceleratorConfig, *, latency: int = 0) -> str:
     made_with = (version("amaranth"), config, latency, TO_VERILOG)
     digest = hashlib.sha256(repr(made_with).encode())
     folder = Path(next(iter(hw.__path__)))
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.v")]):
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:KEY_DIGITS]
@@ -59,7 +60,11 @@ def write_verilog(component: wiring.Component, name: str, path: Path) -> None:
     script = TO_VERILOG.format(text=text)
     command = [sys.executable, *YOSYS]
     done = subprocess.run(command, input=script, check=True, capture_output=True, text=True)
-    path.write_text(rtlil.clear_memories(done.stdout))
+    verilog = rtlil.clear_memories(done.stdout)
+    if PRELOADED in verilog:
+        folder = Path(next(iter(hw.__path__)))
+        verilog += (folder / "memory" / f"{PRELOADED}.v").read_text()
+    path.write_text(verilog)
 
 
 def generate_verilog(config: AcceleratorConfig, path: Path, *, latency: int = 0) -> None:

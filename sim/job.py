@@ -15,6 +15,7 @@ __all__ = [
     "ACCUMULATOR_SUFFIX",
     "FOLDER_VARIABLE",
     "IMAGES_FILE",
+    "MEMORY_FILE",
     "PROGRAM_FILE",
     "ImageResult",
     "Job",
@@ -31,6 +32,8 @@ ACCUMULATOR_SUFFIX = ".accumulator"
 JOB_FILE = "job.json"
 PROGRAM_FILE = "program.lqp"
 IMAGES_FILE = "images.npy"
+MEMORY_FILE = "external.hex"
+"""Words that a large external memory has from the start, one a line."""
 RESULTS_FILE = "results.jsonl"
 
 
@@ -52,6 +55,8 @@ class Job:
     """Indices into the images and the expected arrays, in the order of the runs."""
     timeout_cycles: int
     """A run that takes longer is stopped."""
+    preloaded: bool = False
+    """The external memory starts with the program, which the host need not write then."""
     window: Window | None = None
     """Record these cycles of the (only) image and stop there."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .job import MEMORY_FILE
 from .monitor import TOP, write_design
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class Simulator(ABC):
                     build_dir=build,
                     test_dir=folder,
                     extra_env=dict(environment),
+                    plusargs=["+preload"] if (folder / MEMORY_FILE).exists() else [],
                     results_xml=str((folder / "results.xml").absolute()),
                     log_file=log,
                 )

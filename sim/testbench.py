@@ -1,8 +1,9 @@
 """The cocotb test bench: runs in the simulator's process, as the host of the accelerator.
 
-It loads the program through the host port, stage by stage, runs every image of the job, and
-compares all that the trace shows with the expected arrays (:mod:`sim.check`). Everything that
-happens in every cycle is done by the design and by the monitor around it.
+It loads the program through the host port, stage by stage (a large external memory starts with
+it), runs every image of the job, and compares all that the trace shows with the expected arrays
+(:mod:`sim.check`). Everything that happens in every cycle is done by the design and by the monitor
+around it.
 """
 
 from __future__ import annotations
@@ -191,7 +192,11 @@ class TestBench:
             await self.host.write_memory(0, stage.memory.tolist())
             await self.host.start(stage.entry)
             await self.host.finish(self.job.timeout_cycles)
-        await self.host.write_memory(0, self.program.memory.tolist())
+        words = self.program.memory
+        if self.job.preloaded:
+            # All but what the stages have overwritten is there.
+            words = words[: max((len(stage.memory) for stage in self.program.stages), default=0)]
+        await self.host.write_memory(0, words.tolist())
         self.read_trace()
 
     async def load_image(self, image: int) -> None:

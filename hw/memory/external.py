@@ -1,15 +1,24 @@
 """External memory made of block RAM: for small boards and for simulation."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.payloads import MemoryPortSignature
 
-__all__ = ["BlockExternalMemory"]
+__all__ = ["PRELOADED", "BlockExternalMemory", "is_preloaded"]
 
 ADDRESS_WIDTH = 24
 LENGTH_WIDTH = 20
+BLOCK_WORDS = 1 << 16
+"""More words than block RAM can ever hold."""
+PRELOADED = "preloaded_memory"
+"""Verilog module of larger memories, in the file of that name."""
+
+
+def is_preloaded(words: int) -> bool:
+    """Whether a memory of that size is for simulation only, and starts with a file's contents."""
+    return words > BLOCK_WORDS
 
 
 class BlockExternalMemory(wiring.Component):
@@ -19,6 +28,9 @@ class BlockExternalMemory(wiring.Component):
     the others follow in every cycle in which the reader is ready. The next request may be taken
     while the last words are under way. Reads beyond the last word give zero, writes there are
     dropped; each such word gives a pulse on ``out_of_range``.
+
+    Amaranth states the contents of a memory bit by bit. Where no block RAM could hold them anyhow
+    (:func:`is_preloaded`), the storage is a module in Verilog.
 
     Parameters
     ----------
@@ -57,15 +69,17 @@ class BlockExternalMemory(wiring.Component):
         self._words = words
         self._latency = latency
         self._stall_seed = stall_seed
-        #: Contents; a testbench may look at ``data``.
-        self.memory = memory.Memory(shape=unsigned(32), depth=words, init=init or [])
+        if init and is_preloaded(words):
+            raise ValueError(f"external memory init must be empty for {words} words")
+        #: Contents; a testbench may look at ``data``. None in a module in Verilog.
+        self.memory: memory.Memory | None = None
+        if not is_preloaded(words):
+            self.memory = memory.Memory(shape=unsigned(32), depth=words, init=init or [])
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = self.memory
-        write = self.memory.write_port()
-
+        write, read = self._ports(m)
         address = Signal(ADDRESS_WIDTH)
         left = Signal(LENGTH_WIDTH)
         wait = Signal(range(self._latency + 1))
@@ -73,7 +87,7 @@ class BlockExternalMemory(wiring.Component):
         issue = Signal()
         go = self._stall(m)
         port = self.port
-        can_issue = self._read_pipeline(m, address, issue & inside, issue, go)
+        can_issue = self._read_pipeline(m, read, address, issue & inside, issue, go)
 
         m.d.comb += [
             inside.eq(address < self._words),
@@ -116,11 +130,37 @@ class BlockExternalMemory(wiring.Component):
                     step("IDLE")
         return m
 
+    def _ports(self, m: Module) -> tuple[memory.WritePort, memory.ReadPort]:
+        """A port to write and one to read, of block RAM or of the module in Verilog."""
+        if self.memory is not None:
+            m.submodules.memory = self.memory
+            return self.memory.write_port(), self.memory.read_port()
+        shapes = {"addr_width": ADDRESS_WIDTH, "shape": unsigned(32)}
+        write = memory.WritePort.Signature(**shapes).create()
+        read = memory.ReadPort.Signature(**shapes).create()
+        m.submodules.memory = Instance(
+            PRELOADED,
+            p_WORDS=self._words,
+            i_clk=ClockSignal(),
+            i_read_address=read.addr,
+            i_read_enable=read.en,
+            o_read_data=read.data,
+            i_write_address=write.addr,
+            i_write_enable=write.en,
+            i_write_data=write.data,
+        )
+        return write, read
+
     def _read_pipeline(
-        self, m: Module, address: Signal, enable: Value, issue: Value, go: Value
+        self,
+        m: Module,
+        read: memory.ReadPort,
+        address: Signal,
+        enable: Value,
+        issue: Value,
+        go: Value,
     ) -> Value:
         """Block RAM read and output register; returns whether a word may be issued."""
-        read = self.memory.read_port()
         fetched = Signal()
         is_word = Signal()
         output = self.port.read_data

@@ -238,6 +238,7 @@ def test_only_the_dma_engine_must_stay_inside_the_memory(
         ({"words": 0}, "^external memory words must be 1 to 16777216, not 0$"),
         ({"words": 8, "latency": -1}, "^external memory latency must not be negative, not -1$"),
         ({"words": 8, "stall_seed": 0}, "^external memory stall_seed must be 1 to 65535, not 0$"),
+        ({"words": 1 << 17, "init": [1]}, "^external memory init must be empty for 131072 words$"),
     ],
 )
 def test_impossible_memories_are_refused(arguments: dict, message: str) -> None:
