@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from golden.integer_network import (
     CodeOutput,
+    Concatenation,
     ConvolutionLayer,
     FixedPointOutput,
     IntegerNetwork,
@@ -12,7 +15,10 @@ from golden.integer_network import (
 from .layout import NO_CHANNEL, PlaneLayout, output_order
 from .program import ProgramError
 
-__all__ = ["channel_orders", "plane_layouts"]
+__all__ = ["Place", "channel_orders", "places_inside", "plane_layouts"]
+
+Place = tuple[Concatenation, int]
+"""The concatenation inside whose pixels a tensor lies, and the number of its first source there."""
 
 
 def channel_orders(network: IntegerNetwork, rows: int) -> list[tuple[int, ...]]:
@@ -38,7 +44,8 @@ def plane_layouts(
     """Layout of every plane tensor; None for the image.
 
     A concatenation is laid out as one tensor whose pixels hold the blocks of its sources, which
-    therefore need no copying. A source can be in one concatenation only.
+    therefore need no copying. One whose sources follow one another in a larger concatenation, as
+    in a DenseNet, is a part of that one.
     """
     layouts: dict[str, PlaneLayout | None] = {network.image.name: None}
     for layer, order in zip(network.layers, orders, strict=True):
@@ -54,32 +61,55 @@ def plane_layouts(
             layouts[output.tensor] = PlaneLayout(
                 height=height, width=width, order=order, planes=planes, rows=rows
             )
-    owned: set[str] = set()
-    for concatenation in network.concatenations:
-        parts = []
-        for name in concatenation.sources:
-            part = layouts.get(name)
-            if part is None or name in owned or name in (c.tensor for c in network.concatenations):
-                raise ProgramError(
-                    f"tensor {name} must be the output of a layer and part of one concatenation "
-                    f"only, to be part of {concatenation.tensor}"
-                )
-            owned.add(name)
-            parts.append(part)
-        layouts[concatenation.tensor] = _whole(parts)
-        total, before = sum(part.blocks for part in parts), 0
-        for name, part in zip(concatenation.sources, parts, strict=True):
-            layouts[name] = PlaneLayout(
-                height=part.height,
-                width=part.width,
-                order=part.order,
-                planes=part.planes,
-                rows=rows,
-                before=before,
-                after=total - before - part.blocks,
-            )
-            before += part.blocks
+    places = places_inside(network)
+    sources = {
+        concatenation.tensor: concatenation.sources for concatenation in network.concatenations
+    }
+    parts = {name: _parts(name, sources.get(name, (name,)), layouts) for name in places}
+    for name, (whole, first) in places.items():
+        blocks = [layout.blocks for layout in _parts(whole.tensor, whole.sources, layouts)]
+        last = first + len(parts[name])
+        layouts[name] = replace(
+            _whole(parts[name]), before=sum(blocks[:first]), after=sum(blocks[last:])
+        )
     return layouts
+
+
+def places_inside(network: IntegerNetwork) -> dict[str, Place]:
+    """Where concatenations and their sources lie; tensors of their own are not in it.
+
+    Raises:
+        ProgramError: A tensor is part of two concatenations neither of which holds the other.
+    """
+    places: dict[str, Place] = {}
+    for concatenation in sorted(network.concatenations, key=lambda c: -len(c.sources)):
+        sources = concatenation.sources
+        whole, first = places.get(sources[0], (concatenation, 0))
+        if whole.sources[first : first + len(sources)] != sources:
+            whole, first = concatenation, 0
+        places[concatenation.tensor] = whole, first
+        for index, name in enumerate(sources, first):
+            if places.setdefault(name, (whole, index)) != (whole, index):
+                raise ProgramError(
+                    f"tensor {name} must be part of one concatenation, or of several of which one "
+                    f"holds the others side by side, to be part of {concatenation.tensor}"
+                )
+    return places
+
+
+def _parts(
+    tensor: str, sources: tuple[str, ...], layouts: dict[str, PlaneLayout | None]
+) -> list[PlaneLayout]:
+    """Layouts of the sources of a concatenation."""
+    parts = []
+    for name in sources:
+        part = layouts.get(name)
+        if part is None:
+            raise ProgramError(
+                f"tensor {name} must be the output of a layer to be part of {tensor}"
+            )
+        parts.append(part)
+    return parts
 
 
 def _whole(parts: list[PlaneLayout]) -> PlaneLayout:

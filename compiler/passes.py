@@ -80,16 +80,28 @@ class ConvolutionTables:
 
 
 def equal_pairs(coefficients: np.ndarray) -> list[tuple[PlanePair, ...]]:
-    """Groups of plane pairs with equal or opposite columns of ``int [out_channels, K_w, K_a]``."""
+    """Groups of plane pairs with equal or opposite columns of ``int [out_channels, K_w, K_a]``.
+
+    Pairs whose coefficients are all zero add nothing and are in no group.
+    """
     groups: dict[bytes, list[tuple[int, int, int]]] = {}
     for weight, source in np.ndindex(coefficients.shape[1:]):
         column = coefficients[:, weight, source]
-        sign = int(np.sign(column[np.flatnonzero(column)[0]])) if column.any() else 1
+        if not column.any():
+            continue
+        sign = int(np.sign(column[np.flatnonzero(column)[0]]))
         groups.setdefault((sign * column).tobytes(), []).append((weight, source, sign))
     return [
         tuple(PlanePair(weight, source, sign != members[0][2]) for weight, source, sign in members)
         for members in groups.values()
     ]
+
+
+def sorted_pairs(groups: list[tuple[PlanePair, ...]]) -> list[PlanePair]:
+    """All pairs of the groups, by planes."""
+    return sorted(
+        (pair for group in groups for pair in group), key=lambda pair: (pair.weight, pair.source)
+    )
 
 
 def convolution_tables(
@@ -103,11 +115,13 @@ def convolution_tables(
     Merged pairs need weight words and window entries of their own, which must be loaded.
     ``source`` is None for the image (row patches); ``order`` is the output's channel order.
     """
-    single = [
-        [(PlanePair(*pair, negative=False),) for pair in np.ndindex(layer.coefficients.shape[2:])]
-        for _ in layer.ranges
-    ]
     merged = [equal_pairs(coefficients) for coefficients in layer.coefficients]
+    if not any(merged):  # the bias alone counts, but a layer has a pass
+        merged[0] = [(PlanePair(0, 0, negative=False),)]
+    single = [
+        [(PlanePair(pair.weight, pair.source, negative=False),) for pair in sorted_pairs(groups)]
+        for groups in merged
+    ]
     plain = _Tables(layer, config, source).build(single, order)
     if max(len(group) for groups in merged for group in groups) == 1:
         return plain
@@ -150,6 +164,8 @@ class _Tables:
         for span, members, coefficients in zip(
             layer.ranges, groups, layer.coefficients, strict=True
         ):
+            if not members:
+                continue
             granules = window_granules(layer, self._source, rows, span)
             alone = [group[0] for group in members if len(group) == 1]
             if alone:

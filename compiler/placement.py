@@ -8,6 +8,7 @@ from golden.integer_network import ConvolutionLayer, IntegerNetwork, RawOutput
 from hw.config import AcceleratorConfig
 
 from .layout import RegionAllocator
+from .orders import places_inside
 from .units import LayerPlan, Plan
 
 __all__ = ["Addresses", "allocate", "item_words"]
@@ -35,7 +36,7 @@ def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) ->
     memory, rows = config.memory, config.array.rows
     activation = RegionAllocator("activation memory", memory.activation_words)
     stream = RegionAllocator("stream memory", memory.stream_vectors)
-    whole_of = {part: c.tensor for c in network.concatenations for part in c.sources}
+    whole_of = {name: whole.tensor for name, (whole, _) in places_inside(network).items()}
     last = _last_uses(plans, whole_of)
     shape = network.image
     words = shape.height * shape.width * item_words(config)
@@ -51,13 +52,13 @@ def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) ->
             if whole not in planes:
                 words, end = plan.plane_output.words, last.get(whole, index)
                 planes[whole] = 2 * activation.allocate(f"tensor {whole}", words, index, end)
-            planes[name] = planes[whole]
         elif isinstance(layer.outputs, RawOutput):
             words = plan.channel_tiles * rows * item_words(config)
             end = len(plans.layers)
             raw = 2 * activation.allocate(f"tensor {layer.outputs.tensor}", words, index, end)
         if plan.stream_output is not None and isinstance(layer, ConvolutionLayer):
             streams[layer.stream.tensor] = _allocate_stream(stream, plan, index, last, streams)
+    planes.update({name: planes[whole] for name, whole in whole_of.items()})
     return Addresses(planes, streams, base, raw)
 
 

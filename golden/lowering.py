@@ -136,10 +136,18 @@ def _choose_formats(
                 largest = min(largest, ranges[target.value])
             bits = sources[target.value].planes
             formats.fixed[target.tensor] = range_fraction(largest, bits)
+    values = [
+        [sources.stored_name(part) for part in parts if sources.stored_name(part) != part]
+        for parts in plan.concats.values()
+    ]
     for _ in range(MAX_ROUNDS):
         formats.changed = False
         for layer in plan.layers:
             rounder.settle(layer, formats)
+        for names in values:
+            # Values of one format have one basis.
+            for name in names:
+                formats.limit_fixed(name, min(formats.fixed[other] for other in names))
         if not formats.changed:
             return formats
     raise ModelError("scales of the residual streams must agree, but no common ones were found")

@@ -160,6 +160,10 @@ class Rounder:
         branch = layer.branch
         stream_shift = fraction - formats.streams[layer.end] if layer.rounds else 0
         outputs, affine = self._outputs(layer, fraction, formats)
+        ranges, coefficients = _merged(
+            [(part.first, part.last) for part in source.parts],
+            rounded(self._coefficients(layer, formats), fraction),
+        )
         return ConvolutionLayer(
             name=layer.name,
             source=source.tensor,
@@ -167,8 +171,8 @@ class Rounder:
             convolution_shape=layer.convolution_shape,
             output_shape=layer.convolution_shape if branch is None else branch.shape,
             weight_planes=matrix.planes,
-            coefficients=rounded(self._coefficients(layer, formats), fraction),
-            ranges=tuple((part.first, part.last) for part in source.parts),
+            coefficients=coefficients,
+            ranges=ranges,
             bias=rounded(layer.offset, fraction),
             stride=layer.stride,
             padding=layer.padding,
@@ -258,6 +262,19 @@ def _most_for_target(branch: BranchPlan, formats: Formats) -> int:
     if isinstance(branch.target, FixedTarget):
         return formats.fixed[branch.target.tensor] + MAX_SHIFT
     return MAX_FRACTION
+
+
+def _merged(
+    ranges: list[tuple[int, int]], coefficients: np.ndarray
+) -> tuple[tuple[tuple[int, int], ...], np.ndarray]:
+    """Ranges and coefficients [ranges, ...] with one range for neighbours that are alike."""
+    starts = [0]
+    for index in range(1, len(ranges)):
+        if not np.array_equal(coefficients[index], coefficients[index - 1]):
+            starts.append(index)
+    ends = [*starts[1:], len(ranges)]
+    merged = ((ranges[a][0], ranges[b - 1][1]) for a, b in zip(starts, ends, strict=True))
+    return tuple(merged), coefficients[starts]
 
 
 def _matrix(layer: ConvolutionPlan, weight_bits: int) -> _Matrix:

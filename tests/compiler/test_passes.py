@@ -175,10 +175,13 @@ def test_shared_passes_must_be_worth_their_weight_words() -> None:
     assert len(tables_of(one_strip, config).passes) == 64
 
 
-def test_pairs_of_zero_coefficients_form_a_group() -> None:
-    groups = equal_pairs(np.zeros((4, 2, 2), np.int64))
-    assert [len(group) for group in groups] == [4]
-    assert not any(pair.negative for pair in groups[0])
+def test_pairs_of_zero_coefficients_are_in_no_group() -> None:
+    coefficients = np.zeros((4, 2, 3), np.int64)
+    assert equal_pairs(coefficients) == []
+    coefficients[2, 1, 0] = 5
+    assert [[(p.weight, p.source) for p in group] for group in equal_pairs(coefficients)] == [
+        [(1, 0)]
+    ]
 
 
 def test_signs_are_relative_to_the_first_pair() -> None:
