@@ -130,11 +130,11 @@ class MemoryConfig:
             ("weight_words", 16, 16384),
             ("coefficient_words", 16, 4096),
             ("parameter_words", 16, 8192),
-            ("window_entries", 16, 512),
+            ("window_entries", 16, 2048),
             ("pass_entries", 16, 512),
             ("threshold_groups", 4, 512),
             ("activation_words", 16, 65536),
-            ("stream_vectors", 16, 16384),
+            ("stream_vectors", 16, 65536),
         ):
             _require_power_of_two(f"memory {name}", getattr(self, name), low, high)
         if not 1024 <= self.external_words <= 1 << 24:
@@ -221,11 +221,11 @@ _SIMULATION_LARGE = AcceleratorConfig(
         weight_words=16384,
         coefficient_words=4096,
         parameter_words=8192,
-        window_entries=512,
+        window_entries=2048,
         pass_entries=512,
         threshold_groups=512,
         activation_words=65536,
-        stream_vectors=16384,
+        stream_vectors=65536,
         external_words=1 << 24,
     ),
     clock_mhz=40.0,

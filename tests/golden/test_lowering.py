@@ -359,6 +359,22 @@ def test_operators_after_a_concatenation_move_before_it(pool: str) -> None:
     assert_equivalent(content)
 
 
+def test_float_parts_of_a_concatenation_have_one_format_and_one_range() -> None:
+    author = Author()
+    small = author.bn(author.first(), np.full(4, 0.1))
+    large = author.bn(author.conv(author.act(author.first()), 3), np.full(3, 10.0))
+    joined = author.builder.concat("concat", [small, large])
+    content = author.content(author.linear(author.relu(author.bn(author.conv(joined)))))
+    network = lower(import_bytes(content))
+    parts = [layer.outputs for layer in network.layers]
+    fractions = {o.tensor: o.fraction for o in parts if isinstance(o, FixedPointOutput)}
+    assert len({fractions[name] for name in network.concatenations[0].sources}) == 1
+    (reader,) = (layer for layer in network.layers if layer.source == "concat")
+    assert reader.ranges == ((0, 7),)
+    assert reader.coefficients.shape[0] == 1
+    assert_equivalent(content)
+
+
 def test_one_value_with_two_quantizers() -> None:
     author = Author()
     x = author.relu(author.bn(author.first()))
