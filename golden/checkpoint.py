@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from golden.network import LqNetwork
 from golden.networks import UnknownNetwork, build_network
@@ -49,6 +50,26 @@ def load(path: Path) -> dict[str, Any]:
     if version != FORMAT:
         raise CheckpointError(f"{path} must be a checkpoint of format {FORMAT}, not {version}")
     return content
+
+
+def load_tensors(path: Path, network: LqNetwork) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of the same network as ``network``, whatever its code widths.
+
+    Raises:
+        CheckpointError: If the file is no checkpoint, or one of another network or width.
+    """
+    content = load(path)
+    found = content["config"]["network"]
+    if found != network.name:
+        raise CheckpointError(f"{path} must hold a {network.name}, not a {found}")
+    tensors = content["model"]
+    for name, parameter in network.named_parameters():
+        shape = list(tensors[name].shape) if name in tensors else "nothing"
+        if shape != list(parameter.shape):
+            raise CheckpointError(
+                f"{path} must hold {name} of the shape {list(parameter.shape)}, not {shape}"
+            )
+    return tensors
 
 
 def load_network(path: Path) -> LqNetwork:

@@ -126,18 +126,8 @@ class Trainer:
 
     def _warm_start(self, path: Path) -> None:
         """Take over the tensors that fit, for example a float network's into a quantized one."""
-        saved = checkpoint.load(path)
-        found = saved["config"]["network"]
-        if found != self.config.network:
-            raise TrainingError(f"{path} must hold a {self.config.network}, not a {found}")
-        source = saved["model"]
+        source = checkpoint.load_tensors(path, self.network)
         own = self.network.state_dict()
-        for name, parameter in self.network.named_parameters():
-            if name not in source or source[name].shape != parameter.shape:
-                shape = list(source[name].shape) if name in source else "nothing"
-                raise TrainingError(
-                    f"{path} must hold {name} of the shape {list(parameter.shape)}, not {shape}"
-                )
         modules: dict[str, list[str]] = {}
         for name in own:
             modules.setdefault(name.rpartition(".")[0], []).append(name)

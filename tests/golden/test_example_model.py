@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from golden.example_model import CALIBRATION_PASSES, calibrate, calibrated_network, example_images
 from golden.export import export_model
 from golden.network import LqNetwork
+from golden.networks import NETWORKS
 from golden.quantizers import ActivationEncoding, ActivationQuantizer, WeightQuantizer
 from golden.vgg_small import VggSmall
 
@@ -66,6 +67,16 @@ def test_no_plane_is_constant(
         if isinstance(quantizer, WeightQuantizer):
             planes = bit_shares(quantizer.codes(module.weight), bits[0])
             assert all(0.3 < share < 0.7 for share in planes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NETWORKS if NETWORKS[name].classes == 1000])
+def test_no_plane_is_constant_in_any_network(name: str) -> None:
+    network = calibrated_network(name, 1, 2, image_size=67 if name == "alexnet" else 64)
+    shares = activation_shares(network, example_images(network.image_shape, seed=2))
+    assert len(shares) >= 6
+    for tensor, planes in shares.items():
+        assert all(0.03 < share < 0.97 for share in planes), (tensor, planes)
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ from golden.checkpoint import CheckpointError, load_network
 from golden.data import Cifar10, Images
 from golden.networks import NETWORKS, UnknownNetwork, build_network, trainable_networks
 from golden.quantizers import ActivationEncoding
-from golden.train import TrainConfig, Trainer, TrainingError, parse_arguments
+from golden.train import (
+    TrainConfig,
+    Trainer,
+    TrainingError,
+    evaluate,
+    parse_arguments,
+    train,
+)
 from golden.vgg_small import VggSmall
 
 
@@ -74,10 +81,12 @@ def test_training_offers_the_networks_of_its_data_set() -> None:
 
 
 def test_checkpoint_gives_the_network_that_was_trained(tmp_path: Path, data: Cifar10) -> None:
-    path = saved(replace(config_of(tmp_path / "v.pt", "vgg-small"), activation_bits=4), data)
-    network = load_network(path)
+    config = replace(config_of(tmp_path / "v.pt", "vgg-small"), activation_bits=3)
+    result = train(config, data)
+    network = load_network(config.output)
     assert isinstance(network, VggSmall)
-    assert (network.weight_bits, network.activation_bits) == (2, 4)
+    assert (network.weight_bits, network.activation_bits) == (2, 3)
+    assert evaluate(network, data.test) == result.accuracy
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path: Path, data: Cifar10) -> None:
@@ -86,7 +95,7 @@ def test_checkpoint_of_another_network_is_refused(tmp_path: Path, data: Cifar10)
     with pytest.raises(TrainingError, match=r"^network must be vgg-small as in the checkpoint, no"):
         Trainer(resumed, data, lambda text: None)
     warm = replace(config_of(tmp_path / "r.pt", "resnet20"), init=path)
-    with pytest.raises(TrainingError, match=r"v\.pt must hold a resnet20, not a vgg-small$"):
+    with pytest.raises(CheckpointError, match=r"v\.pt must hold a resnet20, not a vgg-small$"):
         Trainer(warm, data, lambda text: None)
 
 
@@ -99,7 +108,7 @@ def test_checkpoint_of_another_width_is_refused(tmp_path: Path, data: Cifar10) -
     message = (
         r"v\.pt must hold conv2\.weight of the shape \[256, 128, 3, 3\], not \[256, 64, 3, 3\]$"
     )
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         Trainer(warm, data, lambda text: None)
     with pytest.raises(
         CheckpointError, match=r"(?s)v\.pt does not fit its own configuration: .*conv2"
