@@ -49,20 +49,18 @@ class Semaphores:
     def __init__(self, agenda: Agenda) -> None:
         self._agenda = agenda
         self._counts = [0] * SEMAPHORES
+        self._empty = (1 << SEMAPHORES) - 1
+        """Mask of those that are zero."""
         self._changed = [-1] * SEMAPHORES
         """Cycle in which each one last became positive."""
-        self._requests: dict[int, Gate] = {}
+        self._requests: list[Gate | None] = [None] * len(Engine)
         self._free_from = 0
-
-    @property
-    def waiting(self) -> list[Gate]:
-        """Gates whose instruction was not granted."""
-        return [self._requests[index] for index in sorted(self._requests)]
 
     def request(self, gate: Gate) -> None:
         """The gate's instruction wants to start from this cycle on."""
         self._requests[gate.engine.value] = gate
-        self._plan()
+        if not gate.wait_mask & self._empty:
+            self._plan()
 
     def signal(self, mask: int) -> None:
         """The semaphores are signalled in this cycle."""
@@ -70,34 +68,46 @@ class Semaphores:
             self._agenda.at(self._agenda.now + SIGNAL_CYCLES, self._raise, mask)
 
     def _raise(self, mask: int) -> None:
+        counts = self._counts
         for index in SEMAPHORES_OF[mask]:
-            if not self._counts[index]:
+            if not counts[index]:
                 self._changed[index] = self._agenda.now
-            self._counts[index] = min(self._counts[index] + 1, LARGEST_COUNT)
-        if self._requests:
-            self._plan()
+            counts[index] = min(counts[index] + 1, LARGEST_COUNT)
+        self._empty &= ~mask
+        self._plan_granted()
+
+    def _plan_granted(self) -> None:
+        """Plan a decision if there is something to grant."""
+        for gate in self._requests:
+            if gate is not None and not gate.wait_mask & self._empty:
+                self._plan()
+                return
 
     def _plan(self) -> None:
         self._agenda.decide_at(max(self._agenda.now, self._free_from), self._decide)
 
     def _decide(self) -> None:
-        now, counts = self._agenda.now, self._counts
+        now = self._agenda.now
         if now < self._free_from:
             return
-        for index in sorted(self._requests):
-            gate = self._requests[index]
-            needed = SEMAPHORES_OF[gate.wait_mask]
-            if all(counts[semaphore] for semaphore in needed):
-                late = [s for s in needed if self._changed[s] >= gate.asked_at]
-                reason = max(late, key=lambda s: self._changed[s]) if late else None
-                for semaphore in needed:
-                    counts[semaphore] -= 1
-                del self._requests[index]
+        for index, gate in enumerate(self._requests):
+            if gate is not None and not gate.wait_mask & self._empty:
+                self._requests[index] = None
                 self._free_from = now + NEXT_GRANT_CYCLES
-                gate.granted(reason)
-                if self._requests:
-                    self._plan()
+                gate.granted(self._take(gate))
+                self._plan_granted()
                 return
+
+    def _take(self, gate: Gate) -> int | None:
+        """Take the semaphores that a gate waits for; returns the one that was last to come."""
+        reason, latest = None, gate.asked_at - 1
+        for index in SEMAPHORES_OF[gate.wait_mask]:
+            if self._changed[index] > latest:
+                reason, latest = index, self._changed[index]
+            self._counts[index] -= 1
+            if not self._counts[index]:
+                self._empty |= 1 << index
+        return reason
 
 
 class Gate:

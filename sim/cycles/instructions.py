@@ -29,6 +29,7 @@ def _places(opcode: Opcode) -> dict[str, tuple[int, int]]:
 
 _PLACES = {opcode.value: _places(opcode) for opcode in Opcode}
 _HEADER = _PLACES[Opcode.END.value]
+_LAYER, _WAIT, _SIGNAL = (_HEADER[name] for name in ("layer", "wait", "signal"))
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 SEMAPHORES_OF: tuple[tuple[int, ...], ...] = tuple(
@@ -50,10 +51,10 @@ class Instruction:
         self.opcode: Opcode = opcode
         self._word = word
         self._places = _PLACES[opcode.value]
-        self.layer = self["layer"]
-        self.wait = self["wait"]
+        self.layer = word >> _LAYER[0] & _LAYER[1]
+        self.wait = word >> _WAIT[0] & _WAIT[1]
         """Mask of semaphores, like ``signal``."""
-        self.signal = self["signal"]
+        self.signal = word >> _SIGNAL[0] & _SIGNAL[1]
         self.available = 0
         """Cycle from which on the instruction can be seen at the end of its queue."""
 
