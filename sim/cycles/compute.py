@@ -152,6 +152,7 @@ class ComputeModel:
                     return
             self._pending.popleft()
             self._agenda.at(self._issued + self._done_delay, self._gate.done)
+        self._post.take()
 
     def _strip(self, command: Command) -> bool:
         """Issue a strip, or what of it is known; returns whether it is complete."""
@@ -167,9 +168,10 @@ class ComputeModel:
             if popped is None:
                 self._blocked = (apart, end)
                 return False
-            end = max(end, popped + POPPED_CYCLES)
+            if popped + POPPED_CYCLES > end:
+                end = popped + POPPED_CYCLES
+                command.wait_post += end - apart
         self._blocked = None
-        command.wait_post += end - apart
         self._issued = self._pass_ended = self._ended = end
         if command_ends and command.last_length == 1:
             if command.final_first:

@@ -58,7 +58,7 @@ class Semaphores:
 
     def request(self, gate: Gate) -> None:
         """The gate's instruction wants to start from this cycle on."""
-        self._requests[gate.engine.value] = gate
+        self._requests[gate.number] = gate
         if not gate.wait_mask & self._empty:
             self._plan()
 
@@ -131,6 +131,7 @@ class Gate:
         room: Callable[[Gate], None],
     ) -> None:
         self.engine = engine
+        self.number: int = engine.value
         self.wait_mask = 0
         self.asked_at = 0
         self.model: EngineModel

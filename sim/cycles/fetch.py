@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hw.control.fetch import BUFFER_WORDS, BURST_WORDS
-from hw.control.queue import ENGINE_OPCODES, QUEUE_DEPTH
-from hw.isa import INSTRUCTION_WORDS, Engine, Opcode
+from hw.control.queue import QUEUE_DEPTH
+from hw.isa import INSTRUCTION_WORDS, Engine
 
 from .agenda import Agenda
 from .control import Gate
@@ -18,8 +18,6 @@ CHECK_CYCLES = 3
 QUEUE_CYCLES = 4
 """From an instruction's last word to its offer to a queue."""
 PER_BURST = BURST_WORDS // INSTRUCTION_WORDS
-
-_ENGINE_OF = {opcode: engine for engine, opcodes in ENGINE_OPCODES.items() for opcode in opcodes}
 
 
 class Fetch:
@@ -36,7 +34,7 @@ class Fetch:
         self._agenda = agenda
         self._port = port
         self._memory = memory
-        self._gates = gates
+        self._gates = [gates[engine] for engine in sorted(gates, key=lambda engine: engine.value)]
         port.fetch = self._chosen
         self.fetched = 0
         """Instructions that were fetched, END included."""
@@ -104,11 +102,10 @@ class Fetch:
         if place == PER_BURST - 1:
             self._emptied.append(last)
             self._plan_burst()
-        if instruction.opcode is Opcode.END:
+        if instruction.engine is None:
             self._agenda.at(last + CHECK_CYCLES, self._end)
             return
-        engine = _ENGINE_OF.get(instruction.opcode)
-        self._target = self._gates[Engine(instruction["engine"]) if engine is None else engine]
+        self._target = self._gates[instruction.engine]
         self._agenda.at(last + QUEUE_CYCLES, self._queue)
 
     def _end(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hw.control.queue import ENGINE_OPCODES
 from hw.isa import (
     HEADER_FIELDS,
     INSTRUCTION_FIELDS,
@@ -29,8 +30,12 @@ def _places(opcode: Opcode) -> dict[str, tuple[int, int]]:
 
 _PLACES = {opcode.value: _places(opcode) for opcode in Opcode}
 _HEADER = _PLACES[Opcode.END.value]
+_OPCODE_MASK = _HEADER["opcode"][1]
 _LAYER, _WAIT, _SIGNAL = (_HEADER[name] for name in ("layer", "wait", "signal"))
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
+_ENGINES = {
+    opcode.value: engine.value for engine, opcodes in ENGINE_OPCODES.items() for opcode in opcodes
+}
 
 SEMAPHORES_OF: tuple[tuple[int, ...], ...] = tuple(
     tuple(index for index in range(SEMAPHORES) if mask >> index & 1)
@@ -42,15 +47,21 @@ SEMAPHORES_OF: tuple[tuple[int, ...], ...] = tuple(
 class Instruction:
     """One instruction of a program."""
 
-    __slots__ = ("_places", "_word", "available", "layer", "opcode", "signal", "wait")
+    __slots__ = ("_places", "_word", "available", "engine", "layer", "opcode", "signal", "wait")
 
     def __init__(self, word: int) -> None:
-        opcode = _OPCODES.get(word & _HEADER["opcode"][1])
+        number = word & _OPCODE_MASK
+        opcode = _OPCODES.get(number)
         if opcode is None:
-            raise CycleError(f"opcode must be 1 to {len(_OPCODES)}, not {word & 15}")
+            raise CycleError(f"opcode must be 1 to {len(_OPCODES)}, not {number}")
         self.opcode: Opcode = opcode
         self._word = word
-        self._places = _PLACES[opcode.value]
+        self._places = _PLACES[number]
+        engine = _ENGINES.get(number)
+        if engine is None:
+            engine = self["engine"] if opcode is Opcode.SYNC else None
+        self.engine: int | None = engine
+        """Number of the engine in whose queue it goes; END goes in none."""
         self.layer = word >> _LAYER[0] & _LAYER[1]
         self.wait = word >> _WAIT[0] & _WAIT[1]
         """Mask of semaphores, like ``signal``."""

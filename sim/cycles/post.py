@@ -167,11 +167,18 @@ class PostModel:
 
     def popped(self, number: int) -> int | None:
         """Cycle in which vector ``number`` of the run left the queue, if that is known."""
-        return self._popped[number] if number < len(self._popped) else None
+        if number >= len(self._popped):
+            self.take()
+            if number >= len(self._popped):
+                return None
+        return self._popped[number]
 
     def feed(self, cycle: int, vectors: int) -> None:
         """``vectors`` vectors are written to the queue, the first one in ``cycle``."""
         self._vectors.append([cycle, vectors])
+
+    def take(self) -> None:
+        """Take what was fed, as far as the command goes."""
         if self._finished is None:
             self._consume()
         else:
@@ -238,7 +245,7 @@ class PostModel:
         settings = self._settings
         assert settings is not None
         if settings.array and settings.pace == 1 and not settings.summing:
-            step = self._take_run
+            step = self._take_runs
         else:
             step = self._take_one
         while self._tiles_left:
@@ -255,35 +262,47 @@ class PostModel:
 
     def _earliest(self) -> int:
         """First cycle for the next vector, as far as the command and its parameters go."""
-        cycle = max(self._stepped + 1, self._accepted + FIRST_VECTOR_CYCLES)
-        return max(cycle, self._chain.available[0]) if self._place == 0 else cycle
+        cycle = self._stepped + 1
+        if self._place == 0:
+            cycle = max(cycle, self._accepted + FIRST_VECTOR_CYCLES, self._chain.available[0])
+        return cycle
 
-    def _take_run(self, settings: Settings) -> bool:
-        """Take vectors that need no pacing: as many as follow one another and are of one tile."""
-        if not self._vectors:
+    def _take_runs(self, settings: Settings) -> bool:
+        """Take vectors that need no pacing, up to the end of the tile."""
+        vectors, popped = self._vectors, self._popped
+        if not vectors:
             return False
-        run = self._vectors[0]
-        first, waiting = run
-        count = min(waiting, self._tile - self._place)
-        cycle = max(first + OFFERED_CYCLES, self._earliest())
-        if not self._front_popped:
-            self._popped.append(max(first + 1, self._taken))
-        self._front_popped = False
-        self._popped.extend(range(cycle, cycle + count - 1))
-        if count == waiting:
-            self._vectors.popleft()
-        else:
-            run[0] += count
-            run[1] -= count
-        place = self._place
-        if place == 0:
-            self._chain.available.popleft()
-            self._release(cycle + settings.to_pool)
-        self._place = place + count
-        self._taken = self._stepped = cycle + count - 1
-        if settings.writes:
-            self._write_run(settings, cycle, place, count)
-        self._next_end = self._taken + 1
+        earliest = self._earliest()
+        place, taken = self._place, self._taken
+        while vectors and place < self._tile:
+            run = vectors[0]
+            first, waiting = run
+            if self._front_popped:
+                self._front_popped = False
+            else:
+                popped.append(max(first + 1, taken))
+            cycle = first + OFFERED_CYCLES
+            if cycle < earliest:
+                cycle = earliest
+            count = self._tile - place
+            if count < waiting:
+                run[0] += count
+                run[1] -= count
+            else:
+                count = waiting
+                vectors.popleft()
+            earliest = cycle + count
+            taken = earliest - 1
+            popped.extend(range(cycle, taken))
+            if place == 0:
+                self._chain.available.popleft()
+                self._release(cycle + settings.to_pool)
+            if settings.writes:
+                self._write_run(settings, cycle, place, count)
+            place += count
+        self._place = place
+        self._taken = self._stepped = taken
+        self._next_end = earliest
         return True
 
     def _write_run(self, settings: Settings, cycle: int, place: int, count: int) -> None:
