@@ -164,12 +164,14 @@ class ComputeModel:
         vectors = command.last_pixels if command.strips_of_tile == 1 else self._columns
         needed = self._columns + self._reserved - self._depth
         if needed > 0:
-            popped = self._post.popped(needed - 1)
-            if popped is None:
-                self._blocked = (apart, end)
-                return False
-            if popped + POPPED_CYCLES > end:
-                end = popped + POPPED_CYCLES
+            popped = self._post.popped
+            if len(popped) < needed:
+                self._post.take()
+                if len(popped) < needed:
+                    self._blocked = (apart, end)
+                    return False
+            if popped[needed - 1] + POPPED_CYCLES > end:
+                end = popped[needed - 1] + POPPED_CYCLES
                 command.wait_post += end - apart
         self._blocked = None
         self._issued = self._pass_ended = self._ended = end

@@ -154,14 +154,14 @@ class DmaModel:
             self._finish(last + (self._entries_left - 1) % entries + 1)
 
     def _load_activations(self) -> None:
-        """As far as the post engine's writes are known; then again when more are."""
+        """As far as the post engine's writes are known; then again when the next entry is due."""
         writes = self._writes
         known = self._agenda.now + writes.lookahead
         while True:
             while self._held:
                 cycle = writes.next_free(self._ready)
                 if cycle >= known:
-                    self._agenda.at(cycle - writes.lookahead + 1, self._load_activations)
+                    self._agenda.at(cycle, self._load_activations)
                     return
                 self._ready = cycle if self._held == 1 else cycle + 1
                 self._held -= 1

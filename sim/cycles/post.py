@@ -145,8 +145,8 @@ class PostModel:
         """Last cycle of the POST before; None while one runs."""
         self._vectors: deque[list[int]] = deque()
         """Runs of vectors in consecutive cycles: cycle of the first one's write, number."""
-        self._popped: list[int] = []
-        """Cycle in which each vector left the queue."""
+        self.popped: list[int] = []
+        """Cycle in which each vector of the run left the queue, as far as known."""
         self._front_popped = False
         """The next vector has left the queue: it is at its output."""
         self._taken = NEVER
@@ -164,14 +164,6 @@ class PostModel:
     def vectors_left(self) -> int:
         """Vectors that no POST has taken."""
         return sum(run[1] for run in self._vectors)
-
-    def popped(self, number: int) -> int | None:
-        """Cycle in which vector ``number`` of the run left the queue, if that is known."""
-        if number >= len(self._popped):
-            self.take()
-            if number >= len(self._popped):
-                return None
-        return self._popped[number]
 
     def feed(self, cycle: int, vectors: int) -> None:
         """``vectors`` vectors are written to the queue, the first one in ``cycle``."""
@@ -237,7 +229,7 @@ class PostModel:
 
     def _pop_front(self) -> None:
         if self._vectors and not self._front_popped:
-            self._popped.append(max(self._vectors[0][0] + 1, self._taken))
+            self.popped.append(max(self._vectors[0][0] + 1, self._taken))
             self._front_popped = True
 
     def _consume(self) -> None:
@@ -269,7 +261,7 @@ class PostModel:
 
     def _take_runs(self, settings: Settings) -> bool:
         """Take vectors that need no pacing, up to the end of the tile."""
-        vectors, popped = self._vectors, self._popped
+        vectors, popped = self._vectors, self.popped
         if not vectors:
             return False
         earliest = self._earliest()
