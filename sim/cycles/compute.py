@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from hw.compute.passes import PassLookup
 from hw.compute.timing import ComputeTiming
@@ -13,7 +14,7 @@ from .control import Gate
 from .instructions import Instruction
 from .post import PostModel
 
-__all__ = ["Command", "ComputeModel"]
+__all__ = ["Command", "ComputeModel", "Strip"]
 
 LOOKUP_CYCLES = 1 + PassLookup.latency
 """From an accepted command to the cycle in which the sequencer can take its first pass."""
@@ -25,6 +26,21 @@ BUSY_CYCLES = 1
 """From a word's issue to ``array_busy``."""
 
 
+class Strip(NamedTuple):
+    """When the words of a strip are issued. The cycles before its last word that are not those of
+    its other words are waits: for the drain up to ``apart``, then for the post engine.
+    """
+
+    early: int
+    """The cycle after the strip before, or the first one in which the passes are there."""
+    first: int
+    """Cycle of its first word, if the queue of vectors has room."""
+    apart: int
+    """First cycle in which the drain lets its last word pass."""
+    end: int
+    """Cycle of its last word."""
+
+
 class Command:
     """A command in hand: its passes, and how far it is."""
 
@@ -34,9 +50,11 @@ class Command:
         "instruction",
         "last_length",
         "last_pixels",
+        "lengths",
         "loaded",
         "middle",
         "slack",
+        "strips",
         "strips_left",
         "strips_of_tile",
         "strips_per_tile",
@@ -51,6 +69,8 @@ class Command:
         self.instruction = instruction
         self.loaded = loaded
         """Earliest cycle in which the sequencer takes the first pass."""
+        self.lengths = lengths
+        """Words of its passes."""
         self.first_length = lengths[0]
         self.last_length = lengths[-1]
         self.middle = sum(max(length, period) for length in lengths[1:-1])
@@ -64,6 +84,8 @@ class Command:
         self.last_pixels = beyond + 1
         self.strips_per_tile = self.strips_of_tile = strips + 1
         self.strips_left = self.strips_per_tile * instruction["tiles"]
+        self.strips: list[Strip] = []
+        """Those that are issued."""
         self.words = sum(lengths) * self.strips_left
         self.wait_drain = self.wait_post = 0
 
@@ -108,7 +130,8 @@ class ComputeModel:
         self._issued = self._pass_ended = self._started = self._ended = -(1 << 40)
         """Cycles of the last word, last word of a pass, first and last word of a strip."""
         self._reserved = 0
-        self._blocked: tuple[int, int] | None = None
+        self._blocked: tuple[int, int, int] | None = None
+        """What is known of a strip whose last word waits for room."""
 
     @property
     def pending(self) -> bool:
@@ -157,9 +180,10 @@ class ComputeModel:
     def _strip(self, command: Command) -> bool:
         """Issue a strip, or what of it is known; returns whether it is complete."""
         if self._blocked is None:
-            apart, end = self._begin(command)
+            early, first, apart = self._begin(command)
         else:
-            apart, end = self._blocked
+            early, first, apart = self._blocked
+        end = apart
         command_ends = command.strips_left == 1
         vectors = command.last_pixels if command.strips_of_tile == 1 else self._columns
         needed = self._columns + self._reserved - self._depth
@@ -168,7 +192,7 @@ class ComputeModel:
             if len(popped) < needed:
                 self._post.take()
                 if len(popped) < needed:
-                    self._blocked = (apart, end)
+                    self._blocked = (early, first, apart)
                     return False
             if popped[needed - 1] + POPPED_CYCLES > end:
                 end = popped[needed - 1] + POPPED_CYCLES
@@ -186,20 +210,21 @@ class ComputeModel:
         command.strips_of_tile -= 1
         if not command.strips_of_tile:
             command.strips_of_tile = command.strips_per_tile
-        first, _ = self.busy[-1]
-        self.busy[-1] = (first, end + self._flight)
+        command.strips.append(Strip(early, first, apart, end))
+        self.busy[-1] = (self.busy[-1][0], end + self._flight)
         self._post.feed(end + self._write_delay, vectors)
         return True
 
-    def _begin(self, command: Command) -> tuple[int, int]:
-        """All words of a strip but the last one; returns the earliest cycle of that one."""
+    def _begin(self, command: Command) -> tuple[int, int, int]:
+        """All words of a strip but the last one; returns the cycles of :class:`Strip` but the
+        last one."""
         columns, period = self._columns, self._period
         early = max(self._issued, command.loaded) + 1
         first = max(early, self._started + columns)
         if command.final_first and command.last_length == 1:
             apart = max(first, self._pass_ended + period, self._ended + columns)
             command.wait_drain += apart - early
-            return apart, apart
+            return early, apart, apart
         command.wait_drain += first - early
         self._started = first
         if command.final_first:
@@ -217,4 +242,4 @@ class ComputeModel:
         command.wait_drain += apart - soon
         if command.strips_left == 1 and command.last_length > 1:
             self._release(last_first)
-        return apart, apart
+        return early, first, apart

@@ -33,14 +33,23 @@ class EngineModel(Protocol):
 class Wait:
     """An instruction that waited for its semaphores: from ``first`` to ``last`` cycle."""
 
-    __slots__ = ("first", "instruction", "last", "reason")
+    __slots__ = ("first", "instruction", "last", "reason", "signaller")
 
-    def __init__(self, instruction: Instruction, first: int, last: int, reason: int | None) -> None:
+    def __init__(
+        self,
+        instruction: Instruction,
+        first: int,
+        last: int,
+        reason: int | None,
+        signaller: Instruction | None,
+    ) -> None:
         self.instruction = instruction
         self.first = first
         self.last = last
         self.reason = reason
         """The semaphore that became positive last while it waited, if there was any."""
+        self.signaller = signaller
+        """The instruction that made it positive."""
 
 
 class Semaphores:
@@ -53,6 +62,8 @@ class Semaphores:
         """Mask of those that are zero."""
         self._changed = [-1] * SEMAPHORES
         """Cycle in which each one last became positive."""
+        self._signallers: list[Instruction | None] = [None] * SEMAPHORES
+        """What made it positive then."""
         self._requests: list[Gate | None] = [None] * len(Engine)
         self._free_from = 0
 
@@ -62,16 +73,18 @@ class Semaphores:
         if not gate.wait_mask & self._empty:
             self._plan()
 
-    def signal(self, mask: int) -> None:
-        """The semaphores are signalled in this cycle."""
-        if mask:
-            self._agenda.at(self._agenda.now + SIGNAL_CYCLES, self._raise, mask)
+    def signal(self, instruction: Instruction) -> None:
+        """The instruction is done in this cycle."""
+        instruction.done = self._agenda.now
+        if instruction.signal:
+            self._agenda.at(self._agenda.now + SIGNAL_CYCLES, self._raise, instruction)
 
-    def _raise(self, mask: int) -> None:
-        counts = self._counts
+    def _raise(self, instruction: Instruction) -> None:
+        counts, mask = self._counts, instruction.signal
         for index in SEMAPHORES_OF[mask]:
             if not counts[index]:
                 self._changed[index] = self._agenda.now
+                self._signallers[index] = instruction
             counts[index] = min(counts[index] + 1, LARGEST_COUNT)
         self._empty &= ~mask
         self._plan_granted()
@@ -94,7 +107,8 @@ class Semaphores:
             if gate is not None and not gate.wait_mask & self._empty:
                 self._requests[index] = None
                 self._free_from = now + NEXT_GRANT_CYCLES
-                gate.granted(self._take(gate))
+                reason = self._take(gate)
+                gate.granted(reason, None if reason is None else self._signallers[reason])
                 self._plan_granted()
                 return
 
@@ -176,10 +190,10 @@ class Gate:
         self.asked_at = seen + 1
         self._agenda.at(seen + 1, self._semaphores.request, self)
 
-    def granted(self, reason: int | None) -> None:
+    def granted(self, reason: int | None, signaller: Instruction | None) -> None:
         """The semaphores decide in this cycle that the instruction may start."""
         now = self._agenda.now
-        self.waits.append(Wait(self._queue[0], self.asked_at, now + 1, reason))
+        self.waits.append(Wait(self._queue[0], self.asked_at, now + 1, reason, signaller))
         self._agenda.at(now + OFFER_CYCLES, self._offer)
 
     def _offer(self) -> None:
@@ -189,7 +203,7 @@ class Gate:
             return
         self._pop()
         self._retired(self.engine, instruction)
-        self._semaphores.signal(instruction.signal)
+        self._semaphores.signal(instruction)
         self._consider()
 
     def accepted(self) -> None:
@@ -209,5 +223,5 @@ class Gate:
         instruction = self._flight.popleft()
         self._change_seen = self._agenda.now + 1
         self._retired(self.engine, instruction)
-        self._semaphores.signal(instruction.signal)
+        self._semaphores.signal(instruction)
         self._consider()

@@ -47,7 +47,17 @@ SEMAPHORES_OF: tuple[tuple[int, ...], ...] = tuple(
 class Instruction:
     """One instruction of a program."""
 
-    __slots__ = ("_places", "_word", "available", "engine", "layer", "opcode", "signal", "wait")
+    __slots__ = (
+        "_places",
+        "_word",
+        "available",
+        "done",
+        "engine",
+        "layer",
+        "opcode",
+        "signal",
+        "wait",
+    )
 
     def __init__(self, word: int) -> None:
         number = word & _OPCODE_MASK
@@ -68,6 +78,8 @@ class Instruction:
         self.signal = word >> _SIGNAL[0] & _SIGNAL[1]
         self.available = 0
         """Cycle from which on the instruction can be seen at the end of its queue."""
+        self.done = 0
+        """Cycle in which it is complete and signals."""
 
     def __getitem__(self, name: str) -> int:
         shift, mask = self._places[name]
