@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from host.profile_command import profile
+
 __all__ = ["cli", "main"]
 
 OWN_PACKAGES = ("compiler", "golden", "host", "hw", "sim")
@@ -394,6 +396,9 @@ def evaluate(model: Path, limit: int | None, folder: Path | None, as_json: bool)
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
         Console().print(evaluation_table(result))
+
+
+cli.add_command(profile)
 
 
 def main() -> None:
