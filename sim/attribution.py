@@ -232,14 +232,13 @@ def _add_strip(
     early, first, apart, last = strip
     end = last + 1
     if causes.is_whole(early, end):
-        words, post = sum(command.lengths), last - apart
+        words, post = command.strip_words, last - apart
         causes.add_cycles(words, Cause.ARRAY)
         causes.add_cycles(post, Cause.POST)
         causes.add_cycles(end - early - words - post, Cause.DRAIN)
         return
-    # A lone word is the first and the last one of its strip, and waits only once.
-    cursor = early if sum(command.lengths) == 1 else first
-    causes.add(early, cursor, Cause.DRAIN)
+    causes.add(early, first, Cause.DRAIN)
+    cursor = first
     for length in command.lengths[:-1]:
         ended = max(cursor + length - 1, ended + period)
         _add_pass(causes, cursor, length, ended)

@@ -45,15 +45,16 @@ class Command:
     """A command in hand: its passes, and how far it is."""
 
     __slots__ = (
-        "final_first",
         "first_length",
         "instruction",
+        "is_single",
+        "last_cycles",
         "last_length",
         "last_pixels",
         "lengths",
         "loaded",
         "middle",
-        "slack",
+        "strip_words",
         "strips",
         "strips_left",
         "strips_of_tile",
@@ -73,20 +74,20 @@ class Command:
         """Words of its passes."""
         self.first_length = lengths[0]
         self.last_length = lengths[-1]
+        self.last_cycles = max(lengths[-1], period)
+        """Cycles of the last pass after another one."""
         self.middle = sum(max(length, period) for length in lengths[1:-1])
         """Cycles of the passes between the first and the last one."""
-        single = len(lengths) == 1
-        self.final_first = single
+        self.is_single = len(lengths) == 1
         """The last pass is the first one."""
-        self.slack = self.middle - sum(lengths[1:-1])
-        """Cycles in which the passes in the middle wait for the drain."""
         strips, beyond = divmod(instruction["pixels"] - 1, columns)
         self.last_pixels = beyond + 1
         self.strips_per_tile = self.strips_of_tile = strips + 1
         self.strips_left = self.strips_per_tile * instruction["tiles"]
         self.strips: list[Strip] = []
         """Those that are issued."""
-        self.words = sum(lengths) * self.strips_left
+        self.strip_words = sum(lengths)
+        self.words = self.strip_words * self.strips_left
         self.wait_drain = self.wait_post = 0
 
 
@@ -127,8 +128,8 @@ class ComputeModel:
         self._pending: deque[Command] = deque()
         self._offered: Instruction | None = None
         self._free_from: int | None = 0
-        self._issued = self._pass_ended = self._started = self._ended = -(1 << 40)
-        """Cycles of the last word, last word of a pass, first and last word of a strip."""
+        self._started = self._ended = -(1 << 40)
+        """Cycles of the first and the last word of the strip before."""
         self._reserved = 0
         self._blocked: tuple[int, int, int] | None = None
         """What is known of a strip whose last word waits for room."""
@@ -174,17 +175,13 @@ class ComputeModel:
                 if not self._strip(command):
                     return
             self._pending.popleft()
-            self._agenda.at(self._issued + self._done_delay, self._gate.done)
+            self._agenda.at(self._ended + self._done_delay, self._gate.done)
         self._post.take()
 
     def _strip(self, command: Command) -> bool:
         """Issue a strip, or what of it is known; returns whether it is complete."""
-        if self._blocked is None:
-            early, first, apart = self._begin(command)
-        else:
-            early, first, apart = self._blocked
+        early, first, apart = self._blocked or self._begin(command)
         end = apart
-        command_ends = command.strips_left == 1
         vectors = command.last_pixels if command.strips_of_tile == 1 else self._columns
         needed = self._columns + self._reserved - self._depth
         if needed > 0:
@@ -198,13 +195,10 @@ class ComputeModel:
                 end = popped[needed - 1] + POPPED_CYCLES
                 command.wait_post += end - apart
         self._blocked = None
-        self._issued = self._pass_ended = self._ended = end
-        if command_ends and command.last_length == 1:
-            if command.final_first:
-                self._started = end
+        self._ended = end
+        self._started = end if command.strip_words == 1 else first
+        if command.strips_left == 1 and command.last_length == 1:
             self._release(end)
-        elif command.final_first and command.last_length == 1:
-            self._started = end
         self._reserved += vectors
         command.strips_left -= 1
         command.strips_of_tile -= 1
@@ -217,29 +211,21 @@ class ComputeModel:
 
     def _begin(self, command: Command) -> tuple[int, int, int]:
         """All words of a strip but the last one; returns the cycles of :class:`Strip` but the
-        last one."""
-        columns, period = self._columns, self._period
-        early = max(self._issued, command.loaded) + 1
-        first = max(early, self._started + columns)
-        if command.final_first and command.last_length == 1:
-            apart = max(first, self._pass_ended + period, self._ended + columns)
-            command.wait_drain += apart - early
-            return early, apart, apart
-        command.wait_drain += first - early
-        self._started = first
-        if command.final_first:
-            last_first = first
-            soon = first + command.last_length - 1
-            apart = max(soon, self._pass_ended + period, self._ended + columns)
-        else:
-            soon = first + command.first_length - 1
-            passed = max(soon, self._pass_ended + period)
-            command.wait_drain += passed - soon + command.slack
-            passed += command.middle
+        last one.
+
+        First words of strips are ``columns`` cycles apart, so are last words, and last words of
+        passes are a drain period apart.
+        """
+        ended = self._ended
+        early = max(ended, command.loaded) + 1
+        first = last_first = max(early, self._started + self._columns)
+        last_word = first + command.last_length - 1
+        if not command.is_single:
+            passed = max(first + command.first_length - 1, ended + self._period) + command.middle
             last_first = passed + 1
-            soon = passed + command.last_length
-            apart = max(soon, passed + period, self._ended + columns)
-        command.wait_drain += apart - soon
+            last_word = passed + command.last_cycles
+        apart = max(last_word, ended + self._columns)
+        command.wait_drain += apart - early + 1 - command.strip_words
         if command.strips_left == 1 and command.last_length > 1:
             self._release(last_first)
-        return early, first, apart
+        return early, apart if command.strip_words == 1 else first, apart
