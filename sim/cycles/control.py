@@ -68,10 +68,10 @@ class Semaphores:
         self._free_from = 0
 
     def request(self, gate: Gate) -> None:
-        """The gate's instruction wants to start from this cycle on."""
+        """The gate's instruction wants to start from cycle ``gate.asked_at`` on."""
         self._requests[gate.number] = gate
         if not gate.wait_mask & self._empty:
-            self._plan()
+            self._decide_from(gate.asked_at)
 
     def signal(self, instruction: Instruction) -> None:
         """The instruction is done in this cycle."""
@@ -87,29 +87,31 @@ class Semaphores:
                 self._signallers[index] = instruction
             counts[index] = min(counts[index] + 1, LARGEST_COUNT)
         self._empty &= ~mask
-        self._plan_granted()
-
-    def _plan_granted(self) -> None:
-        """Plan a decision if there is something to grant."""
-        for gate in self._requests:
-            if gate is not None and not gate.wait_mask & self._empty:
-                self._plan()
-                return
+        self._plan()
 
     def _plan(self) -> None:
-        self._agenda.decide_at(max(self._agenda.now, self._free_from), self._decide)
+        """Plan the next decision, if there is something to grant."""
+        first = None
+        for gate in self._requests:
+            if gate is not None and not gate.wait_mask & self._empty:
+                first = gate.asked_at if first is None else min(first, gate.asked_at)
+        if first is not None:
+            self._decide_from(first)
+
+    def _decide_from(self, cycle: int) -> None:
+        self._agenda.decide_at(max(cycle, self._agenda.now, self._free_from), self._decide)
 
     def _decide(self) -> None:
         now = self._agenda.now
         if now < self._free_from:
             return
         for index, gate in enumerate(self._requests):
-            if gate is not None and not gate.wait_mask & self._empty:
+            if gate is not None and gate.asked_at <= now and not gate.wait_mask & self._empty:
                 self._requests[index] = None
                 self._free_from = now + NEXT_GRANT_CYCLES
                 reason = self._take(gate)
                 gate.granted(reason, None if reason is None else self._signallers[reason])
-                self._plan_granted()
+                self._plan()
                 return
 
     def _take(self, gate: Gate) -> int | None:
@@ -171,9 +173,10 @@ class Gate:
         """Something is queued or not done."""
         return bool(self._queue or self._flight)
 
-    def push(self, instruction: Instruction) -> None:
-        """The instruction enters the queue in this cycle."""
-        instruction.available = self._agenda.now + 1
+    def push(self, instruction: Instruction, cycle: int) -> None:
+        """The instruction enters the queue in ``cycle``, which may lie ahead: nothing else enters
+        before it, and room does not become less."""
+        instruction.available = cycle + 1
         self._queue.append(instruction)
         self._consider()
 
@@ -188,7 +191,7 @@ class Gate:
         self.wait_mask = head.wait
         seen = max(self._idle_from, head.available, self._change_seen)
         self.asked_at = seen + 1
-        self._agenda.at(seen + 1, self._semaphores.request, self)
+        self._semaphores.request(self)
 
     def granted(self, reason: int | None, signaller: Instruction | None) -> None:
         """The semaphores decide in this cycle that the instruction may start."""

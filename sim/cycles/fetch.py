@@ -51,6 +51,7 @@ class Fetch:
         """Bursts that were asked for, or whose cycle is known."""
         self._free_from = 0
         self._current: Instruction | None = None
+        """The one that waits for room in its queue, or END."""
         self._target: Gate | None = None
         self._blocked = False
 
@@ -71,8 +72,7 @@ class Fetch:
         self._port.end_burst(last)
         self.idle_from = last + 1
         self._plan_burst()
-        if self._current is None:
-            self._assemble()
+        self._assemble()
 
     def _plan_burst(self) -> None:
         """Ask for the next burst, if it is known when there is room for it."""
@@ -88,25 +88,31 @@ class Fetch:
         self._agenda.at(seen + 1, self._ask)
 
     def _assemble(self) -> None:
-        """Words of the next instruction to the shift register, when they have arrived."""
-        burst, place = divmod(self.fetched, PER_BURST)
-        if burst >= len(self._arrivals):
-            return
-        arrival = self._arrivals[burst] + INSTRUCTION_WORDS * place
-        last = max(arrival + 1, self._free_from) + INSTRUCTION_WORDS - 1
-        instruction = fetch_instruction(
-            self._memory, self._address + INSTRUCTION_WORDS * self.fetched
-        )
-        self._current = instruction
-        self.fetched += 1
-        if place == PER_BURST - 1:
-            self._emptied.append(last)
-            self._plan_burst()
-        if instruction.engine is None:
-            self._agenda.at(last + CHECK_CYCLES, self._end)
-            return
-        self._target = self._gates[instruction.engine]
-        self._agenda.at(last + QUEUE_CYCLES, self._queue)
+        """Give the instructions that have arrived to their queues, as long as there is room."""
+        while self._current is None:
+            burst, place = divmod(self.fetched, PER_BURST)
+            if burst >= len(self._arrivals):
+                return
+            arrival = self._arrivals[burst] + INSTRUCTION_WORDS * place
+            last = max(arrival + 1, self._free_from) + INSTRUCTION_WORDS - 1
+            instruction = fetch_instruction(
+                self._memory, self._address + INSTRUCTION_WORDS * self.fetched
+            )
+            self.fetched += 1
+            if place == PER_BURST - 1:
+                self._emptied.append(last)
+                self._plan_burst()
+            if instruction.engine is None:
+                self._current = instruction
+                self._agenda.at(last + CHECK_CYCLES, self._end)
+                return
+            gate = self._gates[instruction.engine]
+            if gate.level < QUEUE_DEPTH:
+                gate.push(instruction, last + QUEUE_CYCLES)
+                self._free_from = last + QUEUE_CYCLES + 1
+            else:
+                self._current, self._target = instruction, gate
+                self._agenda.at(last + QUEUE_CYCLES, self._queue)
 
     def _end(self) -> None:
         self.ended_from = self._agenda.now + 1
@@ -118,7 +124,7 @@ class Fetch:
         self._blocked = gate.level >= QUEUE_DEPTH
         if not self._blocked:
             self._current = None
-            gate.push(instruction)
+            gate.push(instruction, self._agenda.now)
             self._free_from = self._agenda.now + 1
             self._assemble()
 

@@ -32,6 +32,7 @@ _PLACES = {opcode.value: _places(opcode) for opcode in Opcode}
 _HEADER = _PLACES[Opcode.END.value]
 _OPCODE_MASK = _HEADER["opcode"][1]
 _LAYER, _WAIT, _SIGNAL = (_HEADER[name] for name in ("layer", "wait", "signal"))
+_HEAD_MASK = (1 << sum(field.width for field in HEADER_FIELDS)) - 1
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 _ENGINES = {
     opcode.value: engine.value for engine, opcodes in ENGINE_OPCODES.items() for opcode in opcodes
@@ -72,10 +73,11 @@ class Instruction:
             engine = self["engine"] if opcode is Opcode.SYNC else None
         self.engine: int | None = engine
         """Number of the engine in whose queue it goes; END goes in none."""
-        self.layer = word >> _LAYER[0] & _LAYER[1]
-        self.wait = word >> _WAIT[0] & _WAIT[1]
+        head = word & _HEAD_MASK
+        self.layer = head >> _LAYER[0] & _LAYER[1]
+        self.wait = head >> _WAIT[0] & _WAIT[1]
         """Mask of semaphores, like ``signal``."""
-        self.signal = word >> _SIGNAL[0] & _SIGNAL[1]
+        self.signal = head >> _SIGNAL[0] & _SIGNAL[1]
         self.available = 0
         """Cycle from which on the instruction can be seen at the end of its queue."""
         self.done = 0
