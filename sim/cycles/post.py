@@ -239,7 +239,7 @@ class PostModel:
         if settings.array and settings.pace == 1 and not settings.summing:
             step = self._take_runs
         else:
-            step = self._take_one
+            step = self._take_paced
         while self._tiles_left:
             if self._place == 0 and not self._chain.available:
                 break
@@ -254,10 +254,10 @@ class PostModel:
 
     def _earliest(self) -> int:
         """First cycle for the next vector, as far as the command and its parameters go."""
-        cycle = self._stepped + 1
-        if self._place == 0:
-            cycle = max(cycle, self._accepted + FIRST_VECTOR_CYCLES, self._chain.available[0])
-        return cycle
+        if self._place:
+            return self._stepped + 1
+        accepted = self._accepted + FIRST_VECTOR_CYCLES
+        return max(self._stepped + 1, accepted, self._chain.available[0])
 
     def _take_runs(self, settings: Settings) -> bool:
         """Take vectors that need no pacing, up to the end of the tile."""
@@ -311,40 +311,44 @@ class PostModel:
     def _ends_window(self, settings: Settings, place: int) -> bool:
         return (place + 1) % settings.window == 0 or place + 1 == self._tile
 
-    def _take_one(self, settings: Settings) -> bool:
-        """Take one vector."""
-        window = settings.window
-        place = self._place
-        begins = place % window == 0
-        needs = settings.array and (begins or not settings.summing)
-        if needs and not self._vectors:
-            return False
-        ends = self._ends_window(settings, place)
-        cycle = self._earliest()
-        if ends:
-            cycle = max(cycle, self._next_end)
-        if needs:
-            run = self._vectors[0]
-            cycle = max(cycle, run[0] + OFFERED_CYCLES)
-            self._pop_front()
-            self._front_popped = False
-            self._taken = cycle
-            run[0] += 1
-            run[1] -= 1
-            if not run[1]:
-                self._vectors.popleft()
-        if ends:
-            self._next_end = cycle + settings.pace
-            if settings.writes:
-                self._writes.use(cycle + settings.first_write, settings.writes)
-        if place == 0:
-            self._chain.available.popleft()
-        # In mode SUM a window passes the pool when its last vector comes.
-        if (place < window and ends) if settings.summing else place == 0:
-            self._release(cycle + settings.to_pool)
-        self._place = place + 1
-        self._stepped = cycle
-        return True
+    def _take_paced(self, settings: Settings) -> bool:
+        """Take vectors one by one, up to the end of the tile."""
+        window, summing, vectors = settings.window, settings.summing, self._vectors
+        place, tile, stepped, next_end = self._place, self._tile, self._stepped, self._next_end
+        begin = place
+        while place < tile:
+            inside = place % window
+            needs = settings.array and (not inside or not summing)
+            if needs and not vectors:
+                break
+            cycle = stepped + 1 if place else self._earliest()
+            place += 1
+            ends = inside == window - 1 or place == tile
+            if ends and cycle < next_end:
+                cycle = next_end
+            if needs:
+                run = vectors[0]
+                if cycle < run[0] + OFFERED_CYCLES:
+                    cycle = run[0] + OFFERED_CYCLES
+                self._pop_front()
+                self._front_popped = False
+                self._taken = cycle
+                run[0] += 1
+                run[1] -= 1
+                if not run[1]:
+                    vectors.popleft()
+            if ends:
+                next_end = cycle + settings.pace
+                if settings.writes:
+                    self._writes.use(cycle + settings.first_write, settings.writes)
+            if place == 1:
+                self._chain.available.popleft()
+            # In mode SUM a window passes the pool when its last vector comes.
+            if (place <= window and ends) if summing else place == 1:
+                self._release(cycle + settings.to_pool)
+            stepped = cycle
+        self._place, self._stepped, self._next_end = place, stepped, next_end
+        return place > begin
 
     def _release(self, cycle: int) -> None:
         """The pool is the last block that copies the parameters of a tile."""
