@@ -171,42 +171,48 @@ class ComputeModel:
         """Issue strips, until one waits for room of which nothing is known yet."""
         while self._pending:
             command = self._pending[0]
-            while command.strips_left:
-                if not self._strip(command):
-                    return
+            issued = len(command.strips)
+            complete = self._issue(command)
+            if len(command.strips) > issued:
+                self.busy[-1] = (self.busy[-1][0], self._ended + self._flight)
+            if not complete:
+                return
             self._pending.popleft()
             self._agenda.at(self._ended + self._done_delay, self._gate.done)
         self._post.take()
 
-    def _strip(self, command: Command) -> bool:
-        """Issue a strip, or what of it is known; returns whether it is complete."""
-        early, first, apart = self._blocked or self._begin(command)
-        end = apart
-        vectors = command.last_pixels if command.strips_of_tile == 1 else self._columns
-        needed = self._columns + self._reserved - self._depth
-        if needed > 0:
-            popped = self._post.popped
-            if len(popped) < needed:
-                self._post.take()
+    def _issue(self, command: Command) -> bool:
+        """Issue a command's strips; returns whether all are complete."""
+        post, strips, popped = self._post, command.strips, self._post.popped
+        columns, words = self._columns, command.strip_words
+        spare = self._depth - columns
+        while command.strips_left:
+            early, first, apart = self._blocked or self._begin(command)
+            end = apart
+            needed = self._reserved - spare
+            if needed > 0:
                 if len(popped) < needed:
-                    self._blocked = (early, first, apart)
-                    return False
-            if popped[needed - 1] + POPPED_CYCLES > end:
-                end = popped[needed - 1] + POPPED_CYCLES
-                command.wait_post += end - apart
-        self._blocked = None
-        self._ended = end
-        self._started = end if command.strip_words == 1 else first
-        if command.strips_left == 1 and command.last_length == 1:
-            self._release(end)
-        self._reserved += vectors
-        command.strips_left -= 1
-        command.strips_of_tile -= 1
-        if not command.strips_of_tile:
-            command.strips_of_tile = command.strips_per_tile
-        command.strips.append(Strip(early, first, apart, end))
-        self.busy[-1] = (self.busy[-1][0], end + self._flight)
-        self._post.feed(end + self._write_delay, vectors)
+                    post.take()
+                    if len(popped) < needed:
+                        self._blocked = (early, first, apart)
+                        return False
+                end = max(end, popped[needed - 1] + POPPED_CYCLES)
+            self._blocked = None
+            self._ended = end
+            self._started = end if words == 1 else first
+            strips.append(Strip(early, first, apart, end))
+            command.wait_drain += apart - early + 1 - words
+            command.wait_post += end - apart
+            command.strips_left -= 1
+            command.strips_of_tile -= 1
+            vectors = columns
+            if not command.strips_of_tile:
+                command.strips_of_tile = command.strips_per_tile
+                vectors = command.last_pixels
+            self._reserved += vectors
+            post.feed(end + self._write_delay, vectors)
+        if command.last_length == 1:
+            self._release(self._ended)
         return True
 
     def _begin(self, command: Command) -> tuple[int, int, int]:
@@ -225,7 +231,6 @@ class ComputeModel:
             last_first = passed + 1
             last_word = passed + command.last_cycles
         apart = max(last_word, ended + self._columns)
-        command.wait_drain += apart - early + 1 - command.strip_words
         if command.strips_left == 1 and command.last_length > 1:
             self._release(last_first)
         return early, apart if command.strip_words == 1 else first, apart
