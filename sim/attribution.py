@@ -23,7 +23,7 @@ from typing import Generic, NamedTuple, TypeVar
 from hw.config import AcceleratorConfig
 from hw.isa import Engine, Opcode, Semaphore
 
-from .cycles.compute import Command, Strip
+from .cycles.compute import Strip
 from .cycles.control import Wait
 from .cycles.model import BUSY_BEFORE, Run
 
@@ -98,7 +98,8 @@ def attribute(run: Run, config: AcceleratorConfig, tags: Iterable[int]) -> Attri
     for wait in run.waits[Engine.COMPUTE]:
         instruction = wait.instruction
         command = None if instruction.opcode is Opcode.SYNC else next(commands)
-        begin = instruction.done + 1 if command is None else command.strips[0].early
+        strips = [] if command is None else command.strips
+        begin = strips[0].early if strips else instruction.done + 1
         for step in _before(wait, cursor, begin):
             if isinstance(step.what, Wait):
                 assert step.what.reason is not None
@@ -106,10 +107,10 @@ def attribute(run: Run, config: AcceleratorConfig, tags: Iterable[int]) -> Attri
             for first, end, cause in _blame(engines, step):
                 causes.add(first, end, cause)
         cursor = max(cursor, begin)
-        if command is not None:
-            for strip in command.strips:
-                _add_strip(causes, command, strip, ended, config.array.drain_period)
-                ended = strip.end
+        for strip in strips:
+            assert command is not None
+            _add_strip(causes, command.lengths, strip, ended, config.array.drain_period)
+            ended = strip.end
             cursor = ended + 1
     last, engine, _ = run.retired[-1]
     for first, end, cause in _overlaps(engines, engine.value, cursor, last + 1):
@@ -226,24 +227,25 @@ def _overlaps(
 
 
 def _add_strip(
-    causes: _Ledger[Cause], command: Command, strip: Strip, ended: int, period: int
+    causes: _Ledger[Cause], lengths: list[int], strip: Strip, ended: int, period: int
 ) -> None:
-    """The cycles of a strip; ``ended`` is the last one of the strip before."""
+    """The cycles of a strip with passes of such lengths; ``ended`` is the last cycle of the strip
+    before."""
     early, first, apart, last = strip
     end = last + 1
     if causes.is_whole(early, end):
-        words, post = command.strip_words, last - apart
+        words, post = sum(lengths), last - apart
         causes.add_cycles(words, Cause.ARRAY)
         causes.add_cycles(post, Cause.POST)
         causes.add_cycles(end - early - words - post, Cause.DRAIN)
         return
     causes.add(early, first, Cause.DRAIN)
     cursor = first
-    for length in command.lengths[:-1]:
+    for length in lengths[:-1]:
         ended = max(cursor + length - 1, ended + period)
         _add_pass(causes, cursor, length, ended)
         cursor = ended + 1
-    _add_pass(causes, cursor, command.lengths[-1], apart, last)
+    _add_pass(causes, cursor, lengths[-1], apart, last)
 
 
 def _add_pass(

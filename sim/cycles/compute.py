@@ -48,6 +48,7 @@ class Command:
         "first_length",
         "instruction",
         "is_single",
+        "issued",
         "last_cycles",
         "last_length",
         "last_pixels",
@@ -55,7 +56,6 @@ class Command:
         "loaded",
         "middle",
         "strip_words",
-        "strips",
         "strips_left",
         "strips_of_tile",
         "strips_per_tile",
@@ -84,11 +84,16 @@ class Command:
         self.last_pixels = beyond + 1
         self.strips_per_tile = self.strips_of_tile = strips + 1
         self.strips_left = self.strips_per_tile * instruction["tiles"]
-        self.strips: list[Strip] = []
-        """Those that are issued."""
+        self.issued: list[tuple[int, int, int, int]] = []
+        """The fields of ``strips``, which are slow to make."""
         self.strip_words = sum(lengths)
         self.words = self.strip_words * self.strips_left
         self.wait_drain = self.wait_post = 0
+
+    @property
+    def strips(self) -> list[Strip]:
+        """Those that are issued, in order."""
+        return [Strip(*fields) for fields in self.issued]
 
 
 class ComputeModel:
@@ -171,9 +176,9 @@ class ComputeModel:
         """Issue strips, until one waits for room of which nothing is known yet."""
         while self._pending:
             command = self._pending[0]
-            issued = len(command.strips)
+            issued = len(command.issued)
             complete = self._issue(command)
-            if len(command.strips) > issued:
+            if len(command.issued) > issued:
                 self.busy[-1] = (self.busy[-1][0], self._ended + self._flight)
             if not complete:
                 return
@@ -183,7 +188,7 @@ class ComputeModel:
 
     def _issue(self, command: Command) -> bool:
         """Issue a command's strips; returns whether all are complete."""
-        post, strips, popped = self._post, command.strips, self._post.popped
+        post, issued, popped = self._post, command.issued, self._post.popped
         columns, words = self._columns, command.strip_words
         spare = self._depth - columns
         while command.strips_left:
@@ -200,7 +205,7 @@ class ComputeModel:
             self._blocked = None
             self._ended = end
             self._started = end if words == 1 else first
-            strips.append(Strip(early, first, apart, end))
+            issued.append((early, first, apart, end))
             command.wait_drain += apart - early + 1 - words
             command.wait_post += end - apart
             command.strips_left -= 1

@@ -28,15 +28,14 @@ def _places(opcode: Opcode) -> dict[str, tuple[int, int]]:
     return places
 
 
-_PLACES = {opcode.value: _places(opcode) for opcode in Opcode}
-_HEADER = _PLACES[Opcode.END.value]
+_HEADER = _places(Opcode.END)
 _OPCODE_MASK = _HEADER["opcode"][1]
 _LAYER, _WAIT, _SIGNAL = (_HEADER[name] for name in ("layer", "wait", "signal"))
 _HEAD_MASK = (1 << sum(field.width for field in HEADER_FIELDS)) - 1
-_OPCODES = {opcode.value: opcode for opcode in Opcode}
-_ENGINES = {
-    opcode.value: engine.value for engine, opcodes in ENGINE_OPCODES.items() for opcode in opcodes
+_ENGINES: dict[Opcode, int] = {
+    opcode: engine.value for engine, opcodes in ENGINE_OPCODES.items() for opcode in opcodes
 }
+_OPCODES = {opcode.value: (opcode, _places(opcode), _ENGINES.get(opcode)) for opcode in Opcode}
 
 SEMAPHORES_OF: tuple[tuple[int, ...], ...] = tuple(
     tuple(index for index in range(SEMAPHORES) if mask >> index & 1)
@@ -61,19 +60,14 @@ class Instruction:
     )
 
     def __init__(self, word: int) -> None:
-        number = word & _OPCODE_MASK
-        opcode = _OPCODES.get(number)
-        if opcode is None:
-            raise CycleError(f"opcode must be 1 to {len(_OPCODES)}, not {number}")
-        self.opcode: Opcode = opcode
-        self._word = word
-        self._places = _PLACES[number]
-        engine = _ENGINES.get(number)
-        if engine is None:
-            engine = self["engine"] if opcode is Opcode.SYNC else None
-        self.engine: int | None = engine
-        """Number of the engine in whose queue it goes; END goes in none."""
         head = word & _HEAD_MASK
+        number = head & _OPCODE_MASK
+        if number not in _OPCODES:
+            raise CycleError(f"opcode must be 1 to {len(_OPCODES)}, not {number}")
+        self.opcode, self._places, engine = _OPCODES[number]
+        self._word = word
+        self.engine = self["engine"] if self.opcode is Opcode.SYNC else engine
+        """Number of the engine in whose queue it goes; END goes in none."""
         self.layer = head >> _LAYER[0] & _LAYER[1]
         self.wait = head >> _WAIT[0] & _WAIT[1]
         """Mask of semaphores, like ``signal``."""
