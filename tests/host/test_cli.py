@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate",
     "export",
     "flash",
+    "profile",
     "run",
     "sim",
     "train",
