@@ -162,7 +162,11 @@ def wait(made: Instruction, last: int, signaller: Instruction | None = None) -> 
     return Wait(made, made.available + 1, last, reason, signaller)
 
 
-def chain(fill_available: int = 20) -> Run:
+STRIP = (175, 175, 179, 181)
+"""Cycles of a strip of five words."""
+
+
+def chain(fill_available: int = 20, strip: tuple[int, int, int, int] = STRIP) -> Run:
     """DMA (done in 99) lets FILL (done in 160) start, that lets COMPUTE start; POST ends layer 0 in
     cycle 177 and layer 1 in cycle 250."""
     load = instruction(Opcode.DMA, available=10, done=99, signal=1 << Semaphore.READY)
@@ -175,7 +179,7 @@ def chain(fill_available: int = 20) -> Run:
         instruction(Opcode.POST, available=50, done=250, layer=1),
     ]
     command = Command(compute, [5], TINY.array.columns, TINY.array.drain_period, 174)
-    command.issued.append((175, 175, 179, 181))
+    command.issued.append(strip)
     return Run(
         cycles=254 + BUSY_BEFORE,
         counters={},
@@ -228,6 +232,13 @@ def test_cycles_go_to_the_layer_that_they_are_in() -> None:
         Cause.OUTPUTS: 251 - 182,
         Cause.CONTROL: 3,
     }
+
+
+def test_a_strip_that_begins_late_waits_for_the_drain() -> None:
+    first, second = attribute(chain(strip=(175, 180, 184, 186)), TINY, [0, 1]).causes
+    assert first[Cause.DRAIN] == 177 - 175
+    assert Cause.ARRAY not in first
+    assert [second[cause] for cause in SEQUENCER_CAUSES] == [5, 180 - 177, 2]
 
 
 def test_semaphore_waits_are_named_by_the_semaphore() -> None:
