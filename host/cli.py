@@ -80,6 +80,7 @@ def cli(traceback: bool) -> None:
       lqfpga train resnet20 --epochs 30        a checkpoint
       lqfpga export resnet20.pt -o model.onnx  the exported model
       lqfpga sim model.onnx --limit 1          the accelerator, simulated
+      lqfpga profile model.onnx                where its cycles go
     \b
     With a board:
       lqfpga bitstream --board ulx3s           the accelerator, as a bitstream

@@ -29,7 +29,7 @@ COLOURS = {
 _METADATA = {"Software": None}
 """Of the file: nothing that changes with the version of the library."""
 BAR_INCHES = 0.26
-DPI = 110
+DPI = 100
 LABEL_INCHES = 0.17
 """Least distance of labels above one another."""
 LABEL_OFFSET, EDGE_LABEL_OFFSET = 0.025, 0.05
@@ -215,6 +215,12 @@ def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     figure.savefig(
-        temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15, metadata=_METADATA
+        temporary,
+        format="png",
+        dpi=DPI,
+        bbox_inches="tight",
+        pad_inches=0.15,
+        metadata=_METADATA,
+        pil_kwargs={"optimize": True},
     )
     temporary.replace(path)
