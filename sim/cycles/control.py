@@ -165,7 +165,8 @@ class Gate:
 
     @property
     def level(self) -> int:
-        """Instructions that the queue holds in this cycle, as its writer sees it."""
+        """Instructions that the queue holds in this cycle, as its writer sees it, and those that
+        were pushed ahead."""
         return len(self._queue) + (self._popped_at == self._agenda.now)
 
     @property

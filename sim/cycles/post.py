@@ -6,22 +6,18 @@ from collections import deque
 from typing import Protocol
 
 from hw.config import AcceleratorConfig
-from hw.isa import Opcode, OutputKind, PoolOperation, ResidualMode
-from hw.post.affine import Affine
-from hw.post.pack import Pack, RawWriter
-from hw.post.parameters import WORDS_PER_ROW
-from hw.post.pool import Pool
-from hw.post.requantize import Requantize
+from hw.isa import Opcode
 from hw.post.residual import Residual
-from hw.post.serialize import FixedPoint
 from hw.post.stream_store import StreamStore
 
 from .agenda import Agenda
 from .control import Gate
 from .instructions import Instruction
+from .parameters import NEVER, ParameterModel
 from .ports import WritePort
+from .settings import Settings
 
-__all__ = ["ParameterModel", "PostModel", "Settings"]
+__all__ = ["PostModel"]
 
 CONFIG_CYCLES = 2
 """From an accepted POST_CONFIG to ``done``."""
@@ -31,88 +27,6 @@ OFFERED_CYCLES = 2
 """From a vector's write into the empty queue to the cycle that can take it."""
 STREAM_CYCLES = Residual.LATENCY + StreamStore.LATENCY
 """From a vector to the end of its stream stage."""
-NEVER = -(1 << 40)
-
-
-class Settings:
-    """What a POST_CONFIG means for the cycles of the POSTs after it."""
-
-    def __init__(self, instruction: Instruction, config: AcceleratorConfig) -> None:
-        output = instruction["output"]
-        planes = instruction["planes"]
-        self.pairs = (planes + 1) // 2
-        self.groups = instruction["threshold_groups"]
-        self.kind = OutputKind(output)
-        rows, item_cycles = config.array.rows, RawWriter.item_cycles(config)
-        self.serial = rows * item_cycles
-        self.last_item = (rows - 1) * item_cycles
-        if self.kind is OutputKind.NONE:
-            self.pace = 1
-        elif self.kind is OutputKind.CODES:
-            self.pace = max(self.groups, self.pairs)
-        else:
-            self.pace = self.serial
-        self.array = bool(instruction["array"])
-        self.summing = instruction["residual"] == ResidualMode.SUM.value
-        self.grouped = self.summing or instruction["pool"] != PoolOperation.NONE.value
-        self.window = instruction["inner_x"] * instruction["inner_y"] if self.grouped else 1
-        self.to_pool = Residual.LATENCY + (
-            StreamStore.LATENCY + Affine.LATENCY if instruction["affine"] else Affine.DIRECT_LATENCY
-        )
-        """Cycles from a vector to the pool, where the parameters are copied for the last time."""
-        self.first_write, self.writes = self._writes()
-        """Cycles from a vector that ends a window to its first write, and cycles that it takes."""
-
-    def _writes(self) -> tuple[int, int]:
-        pooled = self.to_pool + Pool.LATENCY
-        if self.kind is OutputKind.NONE:
-            return pooled, 0
-        if self.kind is OutputKind.CODES:
-            return pooled + self.groups + Requantize.LATENCY + Pack.LATENCY, self.pairs
-        if self.kind is OutputKind.RAW:
-            return pooled + 1 + Pack.LATENCY, self.serial
-        return pooled + 1 + self.last_item + FixedPoint.LATENCY + Pack.LATENCY, self.pairs
-
-    @property
-    def last_write(self) -> int:
-        """Cycles from the last vector of a command to its last write, or its last result."""
-        return self.first_write + max(0, self.writes - 1)
-
-
-class ParameterModel:
-    """The chain that holds the parameters of the next tile (``hw/post/parameters.py``)."""
-
-    def __init__(self, rows: int) -> None:
-        self._words = WORDS_PER_ROW * rows
-        self._tiles = 0
-        self._requested = NEVER
-        self._released: int | None = NEVER
-        """Cycle of the last release; None while the chain is held."""
-        self._readable = 0
-        self.available: deque[int] = deque()
-        """Cycles in which the next tiles' parameters are there, as far as known."""
-
-    @property
-    def ready_from(self) -> int | None:
-        """First cycle that can take a request; None if that is not known yet."""
-        return None if self._tiles else self._readable
-
-    def request(self, cycle: int, tiles: int) -> None:
-        self._requested = cycle
-        self._tiles = tiles
-        self._begin()
-
-    def release(self, cycle: int) -> None:
-        self._released = cycle
-        self._begin()
-
-    def _begin(self) -> None:
-        if self._tiles and self._released is not None:
-            begin = max(self._requested, self._released) + 1
-            self._released = None
-            self._tiles -= 1
-            self._readable = begin + self._words + 1
-            self.available.append(begin + self._words + 2)
 
 
 class Feeder(Protocol):
