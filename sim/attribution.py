@@ -66,6 +66,9 @@ WORK_OF = {
 """What a cycle is spent on in which an engine is waited for, by the engine's number. A COMPUTE that
 is waited for has issued all its words: only the latency of the array is left."""
 
+NO_STRIP = -(1 << 40)
+"""Last cycle of the strip before the first one."""
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -94,7 +97,7 @@ def attribute(run: Run, config: AcceleratorConfig, tags: Iterable[int]) -> Attri
     }
     commands = iter(run.commands)
     cursor = -BUSY_BEFORE
-    ended = _NO_STRIP
+    ended = NO_STRIP
     for wait in run.waits[Engine.COMPUTE]:
         instruction = wait.instruction
         command = None if instruction.opcode is Opcode.SYNC else next(commands)
@@ -117,9 +120,6 @@ def attribute(run: Run, config: AcceleratorConfig, tags: Iterable[int]) -> Attri
         causes.add(first, end, cause)
     causes.add(max(cursor, last + 1), ends[-1], Cause.CONTROL)
     return Attribution(causes.counts, semaphores.counts)
-
-
-_NO_STRIP = -(1 << 40)
 
 
 class _Ledger(Generic[Key]):
