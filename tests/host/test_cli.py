@@ -29,6 +29,7 @@ COMMANDS = {
     "export",
     "flash",
     "import",
+    "profile",
     "run",
     "sim",
     "train",
