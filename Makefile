@@ -14,7 +14,7 @@ BOARD ?= ulx3s
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim waves bitstream bench flash test lint format data doctor lock docs clean
+.PHONY: help setup sim waves profile bitstream bench flash test lint format data doctor lock docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ sim: $(READY) ## co-verify MODEL on the RTL, bit for bit
 
 waves: $(READY) ## open the waveform of the last mismatch
 	@$(BIN)/python -m sim.waves
+
+profile: $(READY) ## show what takes MODEL's cycles, layer by layer
+	@$(BIN)/lqfpga profile $(MODEL) --preset $(PRESET) $(ARGS)
 
 bitstream: $(READY) ## build the bitstream for BOARD
 	@$(BIN)/lqfpga bitstream --board $(BOARD) $(ARGS)

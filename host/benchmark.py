@@ -10,19 +10,18 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from amaranth.back import rtlil
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from golden.calibration import model_session
 from golden.onnx_import import import_model
+from host.benchmark_evaluation import measure
+from host.benchmark_report import ARRAY, DEVICE, DEVICE_OPTION, ArrayResult, Benchmark, tables
 from host.bitstream import SYNTHESIS_OPTIONS, build, build_hash
 from host.bitstream_report import load_json, read_timing, read_utilization
 from host.peers import PEERS
@@ -32,10 +31,8 @@ from hw.config import preset
 from hw.rtlil import merge_equal_modules, remove_brackets
 from sim.benchmark_arrays import SCHEMES, BenchmarkArray
 
-__all__ = ["ArrayResult", "Benchmark", "cpu_speeds", "measure_arrays", "run", "tables"]
+__all__ = ["cpu_speeds", "measure_arrays", "run"]
 
-ARRAY = {"rows": 4, "columns": 4, "lanes": 32}
-DEVICE, DEVICE_OPTION = "LFE5U-25F", "--25k"
 WANTED_MHZ = 200
 CPU_SECONDS = 3.0
 CPU_BATCH = 32
@@ -48,45 +45,6 @@ _PACKAGES = (
     "torch",
     "onnxruntime",
 )
-
-
-@dataclass(frozen=True)
-class ArrayResult:
-    """A small array in one scheme of counting, placed and routed alone."""
-
-    scheme: str
-    binary_macs_per_cycle: int
-    lut4: int
-    """LUT4, carry cells as two."""
-    ff: int
-    clock_mhz: float
-
-    @property
-    def lut4_per_mac(self) -> float:
-        return self.lut4 / self.binary_macs_per_cycle
-
-
-@dataclass(kw_only=True)
-class Benchmark:
-    """Everything that ``report.json`` holds."""
-
-    commit: str
-    machine: dict[str, Any]
-    tools: dict[str, str]
-    arrays: list[ArrayResult] = field(default_factory=list)
-    board: dict[str, Any] = field(default_factory=dict)
-    """Report of the bitstream."""
-    networks: list[dict[str, Any]] = field(default_factory=list)
-    peers: list[dict[str, Any]] = field(default_factory=list)
-
-    def save(self, folder: Path) -> Path:
-        """Write ``report.json`` in one step; its path."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "report.json"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
-        part.replace(path)
-        return path
 
 
 def _commit() -> str:
@@ -191,7 +149,12 @@ def _rate(call: Callable[[], object], seconds: float) -> float:
 
 
 def _network(
-    model: Path, images: Path | None, limit: int, board_report: dict[str, Any], console: Console
+    model: Path,
+    images: Path | None,
+    limit: int,
+    board_report: dict[str, Any],
+    work: Path,
+    console: Console,
 ) -> dict[str, Any]:
     from sim.cosimulation import simulate
 
@@ -203,6 +166,13 @@ def _network(
     clock = board_report["clock_reached_mhz"] * 1e6
     rate = clock / report.cycles_per_image
     peak = board_report["binary_macs_per_cycle"]
+    evaluation = measure(
+        model,
+        preset(board_report["preset"]),
+        verilator=report.cycles_per_image / report.simulated_cycles_per_second,
+        cycles=report.cycles_per_image,
+        work=work,
+    )
     return {
         "model": model.stem,
         "cycles_per_image": report.cycles_per_image,
@@ -214,6 +184,7 @@ def _network(
         "counters": report.counters,
         "layers": [dataclasses.asdict(layer) for layer in report.layers],
         "cpu": cpu_speeds(model),
+        "evaluation": dataclasses.asdict(evaluation),
     }
 
 
@@ -240,63 +211,8 @@ def run(
         result.arrays = measure_arrays(out / "work", display)
     result.board = _board_report(board_name, console)
     for model in models:
-        result.networks.append(_network(model, images, limit, result.board, console))
+        result.networks.append(_network(model, images, limit, result.board, out / "work", console))
     for table in tables(result):
         console.print(table)
     console.print(f"report: {result.save(out)}", markup=False)
     return result
-
-
-def _table(title: str, first: str, *headings: str) -> Table:
-    table = Table(first, title=title, title_justify="left", box=SIMPLE_HEAD)
-    for heading in headings:
-        table.add_column(heading, justify="right", overflow="fold")
-    return table
-
-
-def tables(result: Benchmark) -> list[Table]:
-    """What a person reads."""
-    shape = f"{ARRAY['rows']} x {ARRAY['columns']} x {ARRAY['lanes']}"
-    arrays = _table(
-        f"Counting: {shape} array alone on the {DEVICE}", "scheme", "LUT4", "per MAC", "FF", "MHz"
-    )
-    for entry in result.arrays:
-        arrays.add_row(
-            entry.scheme,
-            str(entry.lut4),
-            f"{entry.lut4_per_mac:.2f}",
-            str(entry.ff),
-            f"{entry.clock_mhz:.0f}",
-        )
-    networks = _table(
-        f"{result.board['preset']}: {result.board['binary_macs_per_cycle']} binary MACs per cycle, "
-        f"{result.board['clock_reached_mhz']:.1f} MHz, {result.board['lut4']} LUT4",
-        "network",
-        "cycles/image",
-        "utilization",
-        "images/s",
-        "G MAC/s",
-        "simulated s/image",
-        "CPU float/s",
-        "CPU integers/s",
-    )
-    for entry in result.networks:
-        networks.add_row(
-            entry["model"],
-            f"{entry['cycles_per_image']:,}",
-            f"{entry['utilization']:.1%}",
-            f"{entry['images_per_second']:,.0f}",
-            f"{entry['binary_macs_per_second'] / 1e9:,.0f}",
-            f"{entry['simulation_seconds_per_image']:.2f}",
-            f"{entry['cpu']['onnxruntime']:,.0f}",
-            f"{entry['cpu']['integers']:,.0f}",
-        )
-    peers = _table(
-        "Published figures of others", "system", "device", "MHz", "MACs/cycle", "images/s"
-    )
-    for peer in PEERS:
-        figures = (peer.clock_mhz, peer.binary_macs_per_cycle, peer.images_per_second)
-        peers.add_row(
-            peer.system, peer.device, *("" if f is None else f"{f:,.0f}" for f in figures)
-        )
-    return [arrays, networks, peers]

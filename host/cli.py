@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from host.profile_command import profile
+
 __all__ = ["cli", "main"]
 
 OWN_PACKAGES = ("compiler", "golden", "host", "hw", "sim")
@@ -95,6 +97,7 @@ def cli(traceback: bool) -> None:
       lqfpga export resnet20.pt -o model.onnx  the exported model
       lqfpga example-model vgg-small -o model.onnx    or one with random weights
       lqfpga sim model.onnx --limit 1          the accelerator, simulated
+      lqfpga profile model.onnx                where its cycles go
     \b
     With a board:
       lqfpga bitstream --board ulx3s           the accelerator, as a bitstream
@@ -509,6 +512,9 @@ def evaluate(model: Path, limit: int | None, folder: Path | None, as_json: bool)
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
         Console().print(evaluation_table(result))
+
+
+cli.add_command(profile)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from hw.compute.passes import PassLookup
 from hw.compute.timing import ComputeTiming
@@ -13,7 +14,7 @@ from .control import Gate
 from .instructions import Instruction
 from .post import PostModel
 
-__all__ = ["Command", "ComputeModel"]
+__all__ = ["Command", "ComputeModel", "Strip"]
 
 LOOKUP_CYCLES = 1 + PassLookup.latency
 """From an accepted command to the cycle in which the sequencer can take its first pass."""
@@ -25,18 +26,36 @@ BUSY_CYCLES = 1
 """From a word's issue to ``array_busy``."""
 
 
+class Strip(NamedTuple):
+    """When the words of a strip are issued. The cycles before its last word that are not those of
+    its other words are waits: for the drain up to ``apart``, then for the post engine.
+    """
+
+    early: int
+    """The cycle after the strip before, or the first one in which the passes are there."""
+    first: int
+    """Cycle of its first word, if the queue of vectors has room."""
+    apart: int
+    """First cycle in which the drain lets its last word pass."""
+    end: int
+    """Cycle of its last word."""
+
+
 class Command:
     """A command in hand: its passes, and how far it is."""
 
     __slots__ = (
-        "final_first",
         "first_length",
         "instruction",
+        "is_single",
+        "issued",
+        "last_cycles",
         "last_length",
         "last_pixels",
+        "lengths",
         "loaded",
         "middle",
-        "slack",
+        "strip_words",
         "strips_left",
         "strips_of_tile",
         "strips_per_tile",
@@ -51,21 +70,30 @@ class Command:
         self.instruction = instruction
         self.loaded = loaded
         """Earliest cycle in which the sequencer takes the first pass."""
+        self.lengths = lengths
+        """Words of its passes."""
         self.first_length = lengths[0]
         self.last_length = lengths[-1]
+        self.last_cycles = max(lengths[-1], period)
+        """Cycles of the last pass after another one."""
         self.middle = sum(max(length, period) for length in lengths[1:-1])
         """Cycles of the passes between the first and the last one."""
-        single = len(lengths) == 1
-        self.final_first = single
+        self.is_single = len(lengths) == 1
         """The last pass is the first one."""
-        self.slack = self.middle - sum(lengths[1:-1])
-        """Cycles in which the passes in the middle wait for the drain."""
         strips, beyond = divmod(instruction["pixels"] - 1, columns)
         self.last_pixels = beyond + 1
         self.strips_per_tile = self.strips_of_tile = strips + 1
         self.strips_left = self.strips_per_tile * instruction["tiles"]
-        self.words = sum(lengths) * self.strips_left
+        self.issued: list[tuple[int, int, int, int]] = []
+        """The fields of ``strips``, which are slow to make."""
+        self.strip_words = sum(lengths)
+        self.words = self.strip_words * self.strips_left
         self.wait_drain = self.wait_post = 0
+
+    @property
+    def strips(self) -> list[Strip]:
+        """Those that are issued, in order."""
+        return [Strip(*fields) for fields in self.issued]
 
 
 class ComputeModel:
@@ -105,10 +133,11 @@ class ComputeModel:
         self._pending: deque[Command] = deque()
         self._offered: Instruction | None = None
         self._free_from: int | None = 0
-        self._issued = self._pass_ended = self._started = self._ended = -(1 << 40)
-        """Cycles of the last word, last word of a pass, first and last word of a strip."""
+        self._started = self._ended = -(1 << 40)
+        """Cycles of the first and the last word of the strip before."""
         self._reserved = 0
-        self._blocked: tuple[int, int] | None = None
+        self._blocked: tuple[int, int, int] | None = None
+        """What is known of a strip whose last word waits for room."""
 
     @property
     def pending(self) -> bool:
@@ -147,70 +176,66 @@ class ComputeModel:
         """Issue strips, until one waits for room of which nothing is known yet."""
         while self._pending:
             command = self._pending[0]
-            while command.strips_left:
-                if not self._strip(command):
-                    return
+            issued = len(command.issued)
+            complete = self._issue(command)
+            if len(command.issued) > issued:
+                self.busy[-1] = (self.busy[-1][0], self._ended + self._flight)
+            if not complete:
+                return
             self._pending.popleft()
-            self._agenda.at(self._issued + self._done_delay, self._gate.done)
+            self._agenda.at(self._ended + self._done_delay, self._gate.done)
+        self._post.take()
 
-    def _strip(self, command: Command) -> bool:
-        """Issue a strip, or what of it is known; returns whether it is complete."""
-        if self._blocked is None:
-            apart, end = self._begin(command)
-        else:
-            apart, end = self._blocked
-        command_ends = command.strips_left == 1
-        vectors = command.last_pixels if command.strips_of_tile == 1 else self._columns
-        needed = self._columns + self._reserved - self._depth
-        if needed > 0:
-            popped = self._post.popped(needed - 1)
-            if popped is None:
-                self._blocked = (apart, end)
-                return False
-            end = max(end, popped + POPPED_CYCLES)
-        self._blocked = None
-        command.wait_post += end - apart
-        self._issued = self._pass_ended = self._ended = end
-        if command_ends and command.last_length == 1:
-            if command.final_first:
-                self._started = end
-            self._release(end)
-        elif command.final_first and command.last_length == 1:
-            self._started = end
-        self._reserved += vectors
-        command.strips_left -= 1
-        command.strips_of_tile -= 1
-        if not command.strips_of_tile:
-            command.strips_of_tile = command.strips_per_tile
-        first, _ = self.busy[-1]
-        self.busy[-1] = (first, end + self._flight)
-        self._post.feed(end + self._write_delay, vectors)
+    def _issue(self, command: Command) -> bool:
+        """Issue a command's strips; returns whether all are complete."""
+        post, issued, popped = self._post, command.issued, self._post.popped
+        columns, words = self._columns, command.strip_words
+        spare = self._depth - columns
+        while command.strips_left:
+            early, first, apart = self._blocked or self._begin(command)
+            end = apart
+            needed = self._reserved - spare
+            if needed > 0:
+                if len(popped) < needed:
+                    post.take()
+                    if len(popped) < needed:
+                        self._blocked = (early, first, apart)
+                        return False
+                end = max(end, popped[needed - 1] + POPPED_CYCLES)
+            self._blocked = None
+            self._ended = end
+            self._started = end if words == 1 else first
+            issued.append((early, first, apart, end))
+            command.wait_drain += apart - early + 1 - words
+            command.wait_post += end - apart
+            command.strips_left -= 1
+            command.strips_of_tile -= 1
+            vectors = columns
+            if not command.strips_of_tile:
+                command.strips_of_tile = command.strips_per_tile
+                vectors = command.last_pixels
+            self._reserved += vectors
+            post.feed(end + self._write_delay, vectors)
+        if command.last_length == 1:
+            self._release(self._ended)
         return True
 
-    def _begin(self, command: Command) -> tuple[int, int]:
-        """All words of a strip but the last one; returns the earliest cycle of that one."""
-        columns, period = self._columns, self._period
-        early = max(self._issued, command.loaded) + 1
-        first = max(early, self._started + columns)
-        if command.final_first and command.last_length == 1:
-            apart = max(first, self._pass_ended + period, self._ended + columns)
-            command.wait_drain += apart - early
-            return apart, apart
-        command.wait_drain += first - early
-        self._started = first
-        if command.final_first:
-            last_first = first
-            soon = first + command.last_length - 1
-            apart = max(soon, self._pass_ended + period, self._ended + columns)
-        else:
-            soon = first + command.first_length - 1
-            passed = max(soon, self._pass_ended + period)
-            command.wait_drain += passed - soon + command.slack
-            passed += command.middle
+    def _begin(self, command: Command) -> tuple[int, int, int]:
+        """All words of a strip but the last one; returns the cycles of :class:`Strip` but the
+        last one.
+
+        First words of strips are ``columns`` cycles apart, so are last words, and last words of
+        passes are a drain period apart.
+        """
+        ended = self._ended
+        early = max(ended, command.loaded) + 1
+        first = last_first = max(early, self._started + self._columns)
+        last_word = first + command.last_length - 1
+        if not command.is_single:
+            passed = max(first + command.first_length - 1, ended + self._period) + command.middle
             last_first = passed + 1
-            soon = passed + command.last_length
-            apart = max(soon, passed + period, self._ended + columns)
-        command.wait_drain += apart - soon
+            last_word = passed + command.last_cycles
+        apart = max(last_word, ended + self._columns)
         if command.strips_left == 1 and command.last_length > 1:
             self._release(last_first)
-        return apart, apart
+        return early, apart if command.strip_words == 1 else first, apart

@@ -33,14 +33,23 @@ class EngineModel(Protocol):
 class Wait:
     """An instruction that waited for its semaphores: from ``first`` to ``last`` cycle."""
 
-    __slots__ = ("first", "instruction", "last", "reason")
+    __slots__ = ("first", "instruction", "last", "reason", "signaller")
 
-    def __init__(self, instruction: Instruction, first: int, last: int, reason: int | None) -> None:
+    def __init__(
+        self,
+        instruction: Instruction,
+        first: int,
+        last: int,
+        reason: int | None,
+        signaller: Instruction | None,
+    ) -> None:
         self.instruction = instruction
         self.first = first
         self.last = last
         self.reason = reason
         """The semaphore that became positive last while it waited, if there was any."""
+        self.signaller = signaller
+        """The instruction that made it positive."""
 
 
 class Semaphores:
@@ -49,55 +58,72 @@ class Semaphores:
     def __init__(self, agenda: Agenda) -> None:
         self._agenda = agenda
         self._counts = [0] * SEMAPHORES
+        self._empty = (1 << SEMAPHORES) - 1
+        """Mask of those that are zero."""
         self._changed = [-1] * SEMAPHORES
         """Cycle in which each one last became positive."""
-        self._requests: dict[int, Gate] = {}
+        self._signallers: list[Instruction | None] = [None] * SEMAPHORES
+        """What made it positive then."""
+        self._requests: list[Gate | None] = [None] * len(Engine)
         self._free_from = 0
 
-    @property
-    def waiting(self) -> list[Gate]:
-        """Gates whose instruction was not granted."""
-        return [self._requests[index] for index in sorted(self._requests)]
-
     def request(self, gate: Gate) -> None:
-        """The gate's instruction wants to start from this cycle on."""
-        self._requests[gate.engine.value] = gate
+        """The gate's instruction wants to start from cycle ``gate.asked_at`` on."""
+        self._requests[gate.number] = gate
+        if not gate.wait_mask & self._empty:
+            self._decide_from(gate.asked_at)
+
+    def signal(self, instruction: Instruction) -> None:
+        """The instruction is done in this cycle."""
+        instruction.done = self._agenda.now
+        if instruction.signal:
+            self._agenda.at(self._agenda.now + SIGNAL_CYCLES, self._raise, instruction)
+
+    def _raise(self, instruction: Instruction) -> None:
+        counts, mask = self._counts, instruction.signal
+        for index in SEMAPHORES_OF[mask]:
+            if not counts[index]:
+                self._changed[index] = self._agenda.now
+                self._signallers[index] = instruction
+            counts[index] = min(counts[index] + 1, LARGEST_COUNT)
+        self._empty &= ~mask
         self._plan()
 
-    def signal(self, mask: int) -> None:
-        """The semaphores are signalled in this cycle."""
-        if mask:
-            self._agenda.at(self._agenda.now + SIGNAL_CYCLES, self._raise, mask)
-
-    def _raise(self, mask: int) -> None:
-        for index in SEMAPHORES_OF[mask]:
-            if not self._counts[index]:
-                self._changed[index] = self._agenda.now
-            self._counts[index] = min(self._counts[index] + 1, LARGEST_COUNT)
-        if self._requests:
-            self._plan()
-
     def _plan(self) -> None:
-        self._agenda.decide_at(max(self._agenda.now, self._free_from), self._decide)
+        """Plan the next decision, if there is something to grant."""
+        first = None
+        for gate in self._requests:
+            if gate is not None and not gate.wait_mask & self._empty:
+                first = gate.asked_at if first is None else min(first, gate.asked_at)
+        if first is not None:
+            self._decide_from(first)
+
+    def _decide_from(self, cycle: int) -> None:
+        self._agenda.decide_at(max(cycle, self._agenda.now, self._free_from), self._decide)
 
     def _decide(self) -> None:
-        now, counts = self._agenda.now, self._counts
+        now = self._agenda.now
         if now < self._free_from:
             return
-        for index in sorted(self._requests):
-            gate = self._requests[index]
-            needed = SEMAPHORES_OF[gate.wait_mask]
-            if all(counts[semaphore] for semaphore in needed):
-                late = [s for s in needed if self._changed[s] >= gate.asked_at]
-                reason = max(late, key=lambda s: self._changed[s]) if late else None
-                for semaphore in needed:
-                    counts[semaphore] -= 1
-                del self._requests[index]
+        for index, gate in enumerate(self._requests):
+            if gate is not None and gate.asked_at <= now and not gate.wait_mask & self._empty:
+                self._requests[index] = None
                 self._free_from = now + NEXT_GRANT_CYCLES
-                gate.granted(reason)
-                if self._requests:
-                    self._plan()
+                reason = self._take(gate)
+                gate.granted(reason, None if reason is None else self._signallers[reason])
+                self._plan()
                 return
+
+    def _take(self, gate: Gate) -> int | None:
+        """Take the semaphores that a gate waits for; returns the one that was last to come."""
+        reason, latest = None, gate.asked_at - 1
+        for index in SEMAPHORES_OF[gate.wait_mask]:
+            if self._changed[index] > latest:
+                reason, latest = index, self._changed[index]
+            self._counts[index] -= 1
+            if not self._counts[index]:
+                self._empty |= 1 << index
+        return reason
 
 
 class Gate:
@@ -121,6 +147,7 @@ class Gate:
         room: Callable[[Gate], None],
     ) -> None:
         self.engine = engine
+        self.number: int = engine.value
         self.wait_mask = 0
         self.asked_at = 0
         self.model: EngineModel
@@ -138,7 +165,8 @@ class Gate:
 
     @property
     def level(self) -> int:
-        """Instructions that the queue holds in this cycle, as its writer sees it."""
+        """Instructions that the queue holds in this cycle, as its writer sees it, and those that
+        were pushed ahead."""
         return len(self._queue) + (self._popped_at == self._agenda.now)
 
     @property
@@ -146,9 +174,10 @@ class Gate:
         """Something is queued or not done."""
         return bool(self._queue or self._flight)
 
-    def push(self, instruction: Instruction) -> None:
-        """The instruction enters the queue in this cycle."""
-        instruction.available = self._agenda.now + 1
+    def push(self, instruction: Instruction, cycle: int) -> None:
+        """The instruction enters the queue in ``cycle``, which may lie ahead: nothing else enters
+        before it, and room does not become less."""
+        instruction.available = cycle + 1
         self._queue.append(instruction)
         self._consider()
 
@@ -163,12 +192,12 @@ class Gate:
         self.wait_mask = head.wait
         seen = max(self._idle_from, head.available, self._change_seen)
         self.asked_at = seen + 1
-        self._agenda.at(seen + 1, self._semaphores.request, self)
+        self._semaphores.request(self)
 
-    def granted(self, reason: int | None) -> None:
+    def granted(self, reason: int | None, signaller: Instruction | None) -> None:
         """The semaphores decide in this cycle that the instruction may start."""
         now = self._agenda.now
-        self.waits.append(Wait(self._queue[0], self.asked_at, now + 1, reason))
+        self.waits.append(Wait(self._queue[0], self.asked_at, now + 1, reason, signaller))
         self._agenda.at(now + OFFER_CYCLES, self._offer)
 
     def _offer(self) -> None:
@@ -178,7 +207,7 @@ class Gate:
             return
         self._pop()
         self._retired(self.engine, instruction)
-        self._semaphores.signal(instruction.signal)
+        self._semaphores.signal(instruction)
         self._consider()
 
     def accepted(self) -> None:
@@ -198,5 +227,5 @@ class Gate:
         instruction = self._flight.popleft()
         self._change_seen = self._agenda.now + 1
         self._retired(self.engine, instruction)
-        self._semaphores.signal(instruction.signal)
+        self._semaphores.signal(instruction)
         self._consider()

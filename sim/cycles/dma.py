@@ -154,35 +154,36 @@ class DmaModel:
             self._finish(last + (self._entries_left - 1) % entries + 1)
 
     def _load_activations(self) -> None:
-        """As far as the post engine's writes are known; then again when more are."""
-        writes = self._writes
-        known = self._agenda.now + writes.lookahead
+        """As far as the post engine's writes are known; then again when the next entry is due."""
+        next_free, form = self._writes.next_free, self._form
+        known = self._agenda.now + self._writes.lookahead
+        ready, held = self._ready, self._held
         while True:
-            while self._held:
-                cycle = writes.next_free(self._ready)
+            while held:
+                cycle = next_free(ready)
                 if cycle >= known:
-                    self._agenda.at(cycle - writes.lookahead + 1, self._load_activations)
+                    self._ready, self._held = ready, held
+                    self._agenda.at(cycle, self._load_activations)
                     return
-                self._ready = cycle if self._held == 1 else cycle + 1
-                self._held -= 1
+                held -= 1
+                ready = cycle + 1 if held else cycle
                 self._entries_left -= 1
                 if not self._entries_left:
                     self._finish(cycle)
                     return
             if not self._burst_left:
-                return
-            self._move_word(max(self._moves_from, self._ready))
-
-    def _move_word(self, cycle: int) -> None:
-        """A word moves into the unpacker; the last one of an entry fills it."""
-        self._moves_from = self._ready = cycle + 1
-        self._burst_left -= 1
-        if not self._burst_left:
-            self._port.end_burst(cycle)
-        self._part += 1
-        if self._part == self._form.words:
-            self._part = 0
-            self._held = min(self._form.entries, self._entries_left)
+                break
+            # A word moves into the unpacker; the last one of an entry fills it.
+            cycle = max(self._moves_from, ready)
+            self._moves_from = ready = cycle + 1
+            self._burst_left -= 1
+            if not self._burst_left:
+                self._port.end_burst(cycle)
+            self._part += 1
+            if self._part == form.words:
+                self._part = 0
+                held = min(form.entries, self._entries_left)
+        self._ready, self._held = ready, held
 
     def _store(self) -> None:
         """State READ: the next activation word, unless the FILL engine reads in this cycle."""

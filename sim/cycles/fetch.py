@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hw.control.fetch import BUFFER_WORDS, BURST_WORDS
-from hw.control.queue import ENGINE_OPCODES, QUEUE_DEPTH
-from hw.isa import INSTRUCTION_WORDS, Engine, Opcode
+from hw.control.queue import QUEUE_DEPTH
+from hw.isa import INSTRUCTION_WORDS, Engine
 
 from .agenda import Agenda
 from .control import Gate
@@ -18,8 +18,6 @@ CHECK_CYCLES = 3
 QUEUE_CYCLES = 4
 """From an instruction's last word to its offer to a queue."""
 PER_BURST = BURST_WORDS // INSTRUCTION_WORDS
-
-_ENGINE_OF = {opcode: engine for engine, opcodes in ENGINE_OPCODES.items() for opcode in opcodes}
 
 
 class Fetch:
@@ -36,7 +34,7 @@ class Fetch:
         self._agenda = agenda
         self._port = port
         self._memory = memory
-        self._gates = gates
+        self._gates = [gates[engine] for engine in sorted(gates, key=lambda engine: engine.value)]
         port.fetch = self._chosen
         self.fetched = 0
         """Instructions that were fetched, END included."""
@@ -53,6 +51,7 @@ class Fetch:
         """Bursts that were asked for, or whose cycle is known."""
         self._free_from = 0
         self._current: Instruction | None = None
+        """The one that waits for room in its queue, or END."""
         self._target: Gate | None = None
         self._blocked = False
 
@@ -73,8 +72,7 @@ class Fetch:
         self._port.end_burst(last)
         self.idle_from = last + 1
         self._plan_burst()
-        if self._current is None:
-            self._assemble()
+        self._assemble()
 
     def _plan_burst(self) -> None:
         """Ask for the next burst, if it is known when there is room for it."""
@@ -90,26 +88,31 @@ class Fetch:
         self._agenda.at(seen + 1, self._ask)
 
     def _assemble(self) -> None:
-        """Words of the next instruction to the shift register, when they have arrived."""
-        burst, place = divmod(self.fetched, PER_BURST)
-        if burst >= len(self._arrivals):
-            return
-        arrival = self._arrivals[burst] + INSTRUCTION_WORDS * place
-        last = max(arrival + 1, self._free_from) + INSTRUCTION_WORDS - 1
-        instruction = fetch_instruction(
-            self._memory, self._address + INSTRUCTION_WORDS * self.fetched
-        )
-        self._current = instruction
-        self.fetched += 1
-        if place == PER_BURST - 1:
-            self._emptied.append(last)
-            self._plan_burst()
-        if instruction.opcode is Opcode.END:
-            self._agenda.at(last + CHECK_CYCLES, self._end)
-            return
-        engine = _ENGINE_OF.get(instruction.opcode)
-        self._target = self._gates[Engine(instruction["engine"]) if engine is None else engine]
-        self._agenda.at(last + QUEUE_CYCLES, self._queue)
+        """Give the instructions that have arrived to their queues, as long as there is room."""
+        while self._current is None:
+            burst, place = divmod(self.fetched, PER_BURST)
+            if burst >= len(self._arrivals):
+                return
+            arrival = self._arrivals[burst] + INSTRUCTION_WORDS * place
+            last = max(arrival + 1, self._free_from) + INSTRUCTION_WORDS - 1
+            instruction = fetch_instruction(
+                self._memory, self._address + INSTRUCTION_WORDS * self.fetched
+            )
+            self.fetched += 1
+            if place == PER_BURST - 1:
+                self._emptied.append(last)
+                self._plan_burst()
+            if instruction.engine is None:
+                self._current = instruction
+                self._agenda.at(last + CHECK_CYCLES, self._end)
+                return
+            gate = self._gates[instruction.engine]
+            if gate.level < QUEUE_DEPTH:
+                gate.push(instruction, last + QUEUE_CYCLES)
+                self._free_from = last + QUEUE_CYCLES + 1
+            else:
+                self._current, self._target = instruction, gate
+                self._agenda.at(last + QUEUE_CYCLES, self._queue)
 
     def _end(self) -> None:
         self.ended_from = self._agenda.now + 1
@@ -121,7 +124,7 @@ class Fetch:
         self._blocked = gate.level >= QUEUE_DEPTH
         if not self._blocked:
             self._current = None
-            gate.push(instruction)
+            gate.push(instruction, self._agenda.now)
             self._free_from = self._agenda.now + 1
             self._assemble()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hw.control.queue import ENGINE_OPCODES
 from hw.isa import (
     HEADER_FIELDS,
     INSTRUCTION_FIELDS,
@@ -27,9 +28,14 @@ def _places(opcode: Opcode) -> dict[str, tuple[int, int]]:
     return places
 
 
-_PLACES = {opcode.value: _places(opcode) for opcode in Opcode}
-_HEADER = _PLACES[Opcode.END.value]
-_OPCODES = {opcode.value: opcode for opcode in Opcode}
+_HEADER = _places(Opcode.END)
+_OPCODE_MASK = _HEADER["opcode"][1]
+_LAYER, _WAIT, _SIGNAL = (_HEADER[name] for name in ("layer", "wait", "signal"))
+_HEAD_MASK = (1 << sum(field.width for field in HEADER_FIELDS)) - 1
+_ENGINES: dict[Opcode, int] = {
+    opcode: engine.value for engine, opcodes in ENGINE_OPCODES.items() for opcode in opcodes
+}
+_OPCODES = {opcode.value: (opcode, _places(opcode), _ENGINES.get(opcode)) for opcode in Opcode}
 
 SEMAPHORES_OF: tuple[tuple[int, ...], ...] = tuple(
     tuple(index for index in range(SEMAPHORES) if mask >> index & 1)
@@ -41,21 +47,35 @@ SEMAPHORES_OF: tuple[tuple[int, ...], ...] = tuple(
 class Instruction:
     """One instruction of a program."""
 
-    __slots__ = ("_places", "_word", "available", "layer", "opcode", "signal", "wait")
+    __slots__ = (
+        "_places",
+        "_word",
+        "available",
+        "done",
+        "engine",
+        "layer",
+        "opcode",
+        "signal",
+        "wait",
+    )
 
     def __init__(self, word: int) -> None:
-        opcode = _OPCODES.get(word & _HEADER["opcode"][1])
-        if opcode is None:
-            raise CycleError(f"opcode must be 1 to {len(_OPCODES)}, not {word & 15}")
-        self.opcode: Opcode = opcode
+        head = word & _HEAD_MASK
+        number = head & _OPCODE_MASK
+        if number not in _OPCODES:
+            raise CycleError(f"opcode must be 1 to {len(_OPCODES)}, not {number}")
+        self.opcode, self._places, engine = _OPCODES[number]
         self._word = word
-        self._places = _PLACES[opcode.value]
-        self.layer = self["layer"]
-        self.wait = self["wait"]
+        self.engine = self["engine"] if self.opcode is Opcode.SYNC else engine
+        """Number of the engine in whose queue it goes; END goes in none."""
+        self.layer = head >> _LAYER[0] & _LAYER[1]
+        self.wait = head >> _WAIT[0] & _WAIT[1]
         """Mask of semaphores, like ``signal``."""
-        self.signal = self["signal"]
+        self.signal = head >> _SIGNAL[0] & _SIGNAL[1]
         self.available = 0
         """Cycle from which on the instruction can be seen at the end of its queue."""
+        self.done = 0
+        """Cycle in which it is complete and signals."""
 
     def __getitem__(self, name: str) -> int:
         shift, mask = self._places[name]

@@ -27,20 +27,24 @@ class WritePort:
     """Cycles from a vector to its first write at least: so far ahead all writes are known."""
 
     def __init__(self) -> None:
-        self._used: deque[list[int]] = deque()
+        self._firsts: deque[int] = deque()
+        self._ends: deque[int] = deque()
+        """First cycle of each run of writes, and the first one after it."""
 
     def use(self, first: int, cycles: int) -> None:
         """The post engine writes in ``cycles`` cycles from ``first`` on."""
-        if self._used and self._used[-1][1] == first:
-            self._used[-1][1] = first + cycles
+        if self._ends and self._ends[-1] == first:
+            self._ends[-1] = first + cycles
         else:
-            self._used.append([first, first + cycles])
+            self._firsts.append(first)
+            self._ends.append(first + cycles)
 
     def next_free(self, cycle: int) -> int:
         """The first cycle from ``cycle`` on without a write; calls must not go back in time."""
-        used = self._used
-        while used and used[0][1] <= cycle:
-            used.popleft()
-        if used and used[0][0] <= cycle:
-            return used[0][1]
+        firsts, ends = self._firsts, self._ends
+        while ends and ends[0] <= cycle:
+            firsts.popleft()
+            ends.popleft()
+        if firsts and firsts[0] <= cycle:
+            return ends[0]
         return cycle

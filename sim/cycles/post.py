@@ -6,22 +6,18 @@ from collections import deque
 from typing import Protocol
 
 from hw.config import AcceleratorConfig
-from hw.isa import Opcode, OutputKind, PoolOperation, ResidualMode
-from hw.post.affine import Affine
-from hw.post.pack import Pack, RawWriter
-from hw.post.parameters import WORDS_PER_ROW
-from hw.post.pool import Pool
-from hw.post.requantize import Requantize
+from hw.isa import Opcode
 from hw.post.residual import Residual
-from hw.post.serialize import FixedPoint
 from hw.post.stream_store import StreamStore
 
 from .agenda import Agenda
 from .control import Gate
 from .instructions import Instruction
+from .parameters import NEVER, ParameterModel
 from .ports import WritePort
+from .settings import Settings
 
-__all__ = ["ParameterModel", "PostModel", "Settings"]
+__all__ = ["PostModel"]
 
 CONFIG_CYCLES = 2
 """From an accepted POST_CONFIG to ``done``."""
@@ -31,88 +27,6 @@ OFFERED_CYCLES = 2
 """From a vector's write into the empty queue to the cycle that can take it."""
 STREAM_CYCLES = Residual.LATENCY + StreamStore.LATENCY
 """From a vector to the end of its stream stage."""
-NEVER = -(1 << 40)
-
-
-class Settings:
-    """What a POST_CONFIG means for the cycles of the POSTs after it."""
-
-    def __init__(self, instruction: Instruction, config: AcceleratorConfig) -> None:
-        output = instruction["output"]
-        planes = instruction["planes"]
-        self.pairs = (planes + 1) // 2
-        self.groups = instruction["threshold_groups"]
-        self.kind = OutputKind(output)
-        rows, item_cycles = config.array.rows, RawWriter.item_cycles(config)
-        self.serial = rows * item_cycles
-        self.last_item = (rows - 1) * item_cycles
-        if self.kind is OutputKind.NONE:
-            self.pace = 1
-        elif self.kind is OutputKind.CODES:
-            self.pace = max(self.groups, self.pairs)
-        else:
-            self.pace = self.serial
-        self.array = bool(instruction["array"])
-        self.summing = instruction["residual"] == ResidualMode.SUM.value
-        self.grouped = self.summing or instruction["pool"] != PoolOperation.NONE.value
-        self.window = instruction["inner_x"] * instruction["inner_y"] if self.grouped else 1
-        self.to_pool = Residual.LATENCY + (
-            StreamStore.LATENCY + Affine.LATENCY if instruction["affine"] else Affine.DIRECT_LATENCY
-        )
-        """Cycles from a vector to the pool, where the parameters are copied for the last time."""
-        self.first_write, self.writes = self._writes()
-        """Cycles from a vector that ends a window to its first write, and cycles that it takes."""
-
-    def _writes(self) -> tuple[int, int]:
-        pooled = self.to_pool + Pool.LATENCY
-        if self.kind is OutputKind.NONE:
-            return pooled, 0
-        if self.kind is OutputKind.CODES:
-            return pooled + self.groups + Requantize.LATENCY + Pack.LATENCY, self.pairs
-        if self.kind is OutputKind.RAW:
-            return pooled + 1 + Pack.LATENCY, self.serial
-        return pooled + 1 + self.last_item + FixedPoint.LATENCY + Pack.LATENCY, self.pairs
-
-    @property
-    def last_write(self) -> int:
-        """Cycles from the last vector of a command to its last write, or its last result."""
-        return self.first_write + max(0, self.writes - 1)
-
-
-class ParameterModel:
-    """The chain that holds the parameters of the next tile (``hw/post/parameters.py``)."""
-
-    def __init__(self, rows: int) -> None:
-        self._words = WORDS_PER_ROW * rows
-        self._tiles = 0
-        self._requested = NEVER
-        self._released: int | None = NEVER
-        """Cycle of the last release; None while the chain is held."""
-        self._readable = 0
-        self.available: deque[int] = deque()
-        """Cycles in which the next tiles' parameters are there, as far as known."""
-
-    @property
-    def ready_from(self) -> int | None:
-        """First cycle that can take a request; None if that is not known yet."""
-        return None if self._tiles else self._readable
-
-    def request(self, cycle: int, tiles: int) -> None:
-        self._requested = cycle
-        self._tiles = tiles
-        self._begin()
-
-    def release(self, cycle: int) -> None:
-        self._released = cycle
-        self._begin()
-
-    def _begin(self) -> None:
-        if self._tiles and self._released is not None:
-            begin = max(self._requested, self._released) + 1
-            self._released = None
-            self._tiles -= 1
-            self._readable = begin + self._words + 1
-            self.available.append(begin + self._words + 2)
 
 
 class Feeder(Protocol):
@@ -145,8 +59,8 @@ class PostModel:
         """Last cycle of the POST before; None while one runs."""
         self._vectors: deque[list[int]] = deque()
         """Runs of vectors in consecutive cycles: cycle of the first one's write, number."""
-        self._popped: list[int] = []
-        """Cycle in which each vector left the queue."""
+        self.popped: list[int] = []
+        """Cycle in which each vector of the run left the queue, as far as known."""
         self._front_popped = False
         """The next vector has left the queue: it is at its output."""
         self._taken = NEVER
@@ -165,13 +79,12 @@ class PostModel:
         """Vectors that no POST has taken."""
         return sum(run[1] for run in self._vectors)
 
-    def popped(self, number: int) -> int | None:
-        """Cycle in which vector ``number`` of the run left the queue, if that is known."""
-        return self._popped[number] if number < len(self._popped) else None
-
     def feed(self, cycle: int, vectors: int) -> None:
         """``vectors`` vectors are written to the queue, the first one in ``cycle``."""
         self._vectors.append([cycle, vectors])
+
+    def take(self) -> None:
+        """Take what was fed, as far as the command goes."""
         if self._finished is None:
             self._consume()
         else:
@@ -230,7 +143,7 @@ class PostModel:
 
     def _pop_front(self) -> None:
         if self._vectors and not self._front_popped:
-            self._popped.append(max(self._vectors[0][0] + 1, self._taken))
+            self.popped.append(max(self._vectors[0][0] + 1, self._taken))
             self._front_popped = True
 
     def _consume(self) -> None:
@@ -238,9 +151,9 @@ class PostModel:
         settings = self._settings
         assert settings is not None
         if settings.array and settings.pace == 1 and not settings.summing:
-            step = self._take_run
+            step = self._take_runs
         else:
-            step = self._take_one
+            step = self._take_paced
         while self._tiles_left:
             if self._place == 0 and not self._chain.available:
                 break
@@ -255,35 +168,47 @@ class PostModel:
 
     def _earliest(self) -> int:
         """First cycle for the next vector, as far as the command and its parameters go."""
-        cycle = max(self._stepped + 1, self._accepted + FIRST_VECTOR_CYCLES)
-        return max(cycle, self._chain.available[0]) if self._place == 0 else cycle
+        if self._place:
+            return self._stepped + 1
+        accepted = self._accepted + FIRST_VECTOR_CYCLES
+        return max(self._stepped + 1, accepted, self._chain.available[0])
 
-    def _take_run(self, settings: Settings) -> bool:
-        """Take vectors that need no pacing: as many as follow one another and are of one tile."""
-        if not self._vectors:
+    def _take_runs(self, settings: Settings) -> bool:
+        """Take vectors that need no pacing, up to the end of the tile."""
+        vectors, popped = self._vectors, self.popped
+        if not vectors:
             return False
-        run = self._vectors[0]
-        first, waiting = run
-        count = min(waiting, self._tile - self._place)
-        cycle = max(first + OFFERED_CYCLES, self._earliest())
-        if not self._front_popped:
-            self._popped.append(max(first + 1, self._taken))
-        self._front_popped = False
-        self._popped.extend(range(cycle, cycle + count - 1))
-        if count == waiting:
-            self._vectors.popleft()
-        else:
-            run[0] += count
-            run[1] -= count
-        place = self._place
-        if place == 0:
-            self._chain.available.popleft()
-            self._release(cycle + settings.to_pool)
-        self._place = place + count
-        self._taken = self._stepped = cycle + count - 1
-        if settings.writes:
-            self._write_run(settings, cycle, place, count)
-        self._next_end = self._taken + 1
+        earliest = self._earliest()
+        place, taken = self._place, self._taken
+        while vectors and place < self._tile:
+            run = vectors[0]
+            first, waiting = run
+            if self._front_popped:
+                self._front_popped = False
+            else:
+                popped.append(max(first + 1, taken))
+            cycle = first + OFFERED_CYCLES
+            if cycle < earliest:
+                cycle = earliest
+            count = self._tile - place
+            if count < waiting:
+                run[0] += count
+                run[1] -= count
+            else:
+                count = waiting
+                vectors.popleft()
+            earliest = cycle + count
+            taken = earliest - 1
+            popped.extend(range(cycle, taken))
+            if place == 0:
+                self._chain.available.popleft()
+                self._release(cycle + settings.to_pool)
+            if settings.writes:
+                self._write_run(settings, cycle, place, count)
+            place += count
+        self._place = place
+        self._taken = self._stepped = taken
+        self._next_end = earliest
         return True
 
     def _write_run(self, settings: Settings, cycle: int, place: int, count: int) -> None:
@@ -300,40 +225,44 @@ class PostModel:
     def _ends_window(self, settings: Settings, place: int) -> bool:
         return (place + 1) % settings.window == 0 or place + 1 == self._tile
 
-    def _take_one(self, settings: Settings) -> bool:
-        """Take one vector."""
-        window = settings.window
-        place = self._place
-        begins = place % window == 0
-        needs = settings.array and (begins or not settings.summing)
-        if needs and not self._vectors:
-            return False
-        ends = self._ends_window(settings, place)
-        cycle = self._earliest()
-        if ends:
-            cycle = max(cycle, self._next_end)
-        if needs:
-            run = self._vectors[0]
-            cycle = max(cycle, run[0] + OFFERED_CYCLES)
-            self._pop_front()
-            self._front_popped = False
-            self._taken = cycle
-            run[0] += 1
-            run[1] -= 1
-            if not run[1]:
-                self._vectors.popleft()
-        if ends:
-            self._next_end = cycle + settings.pace
-            if settings.writes:
-                self._writes.use(cycle + settings.first_write, settings.writes)
-        if place == 0:
-            self._chain.available.popleft()
-        # In mode SUM a window passes the pool when its last vector comes.
-        if (place < window and ends) if settings.summing else place == 0:
-            self._release(cycle + settings.to_pool)
-        self._place = place + 1
-        self._stepped = cycle
-        return True
+    def _take_paced(self, settings: Settings) -> bool:
+        """Take vectors one by one, up to the end of the tile."""
+        window, summing, vectors = settings.window, settings.summing, self._vectors
+        place, tile, stepped, next_end = self._place, self._tile, self._stepped, self._next_end
+        begin = place
+        while place < tile:
+            inside = place % window
+            needs = settings.array and (not inside or not summing)
+            if needs and not vectors:
+                break
+            cycle = stepped + 1 if place else self._earliest()
+            place += 1
+            ends = inside == window - 1 or place == tile
+            if ends and cycle < next_end:
+                cycle = next_end
+            if needs:
+                run = vectors[0]
+                if cycle < run[0] + OFFERED_CYCLES:
+                    cycle = run[0] + OFFERED_CYCLES
+                self._pop_front()
+                self._front_popped = False
+                self._taken = cycle
+                run[0] += 1
+                run[1] -= 1
+                if not run[1]:
+                    vectors.popleft()
+            if ends:
+                next_end = cycle + settings.pace
+                if settings.writes:
+                    self._writes.use(cycle + settings.first_write, settings.writes)
+            if place == 1:
+                self._chain.available.popleft()
+            # In mode SUM a window passes the pool when its last vector comes.
+            if (place <= window and ends) if summing else place == 1:
+                self._release(cycle + settings.to_pool)
+            stepped = cycle
+        self._place, self._stepped, self._next_end = place, stepped, next_end
+        return place > begin
 
     def _release(self, cycle: int) -> None:
         """The pool is the last block that copies the parameters of a tile."""

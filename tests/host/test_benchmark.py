@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from host.benchmark import ArrayResult, Benchmark, cpu_speeds, measure_arrays, tables
+from host.benchmark import cpu_speeds, measure_arrays
+from host.benchmark_report import ArrayResult, Benchmark, tables
 from host.cli import cli
 from host.peers import PEERS
 from host.tools import StageDisplay
@@ -24,6 +25,13 @@ NETWORK = {
     "binary_macs_per_second": 2e11,
     "simulation_seconds_per_image": 0.8,
     "cpu": {"threads": 1, "onnxruntime": 100.0, "integers": 10.0},
+    "evaluation": {
+        "cycle_model": 0.01,
+        "verilator": 0.7,
+        "scale_sim": 15.5,
+        "scale_sim_cycles": 349_336,
+        "scale_sim_error": None,
+    },
 }
 
 
@@ -57,7 +65,19 @@ def test_tables_show_the_figures_of_the_run_and_of_others() -> None:
         for table in tables(result()):
             console.print(table)
     text = capture.get()
-    for part in ("2.00", "123", "59,044", "50.0%", "1,000", "200", "4096 binary MACs", "57.4 MHz"):
+    for part in (
+        "2.00",
+        "123",
+        "59,044",
+        "50.0%",
+        "1,000",
+        "200",
+        "4096 binary MACs",
+        "57.4 MHz",
+        "0.0100",
+        "15.5",
+        "1,550",
+    ):
         assert part in text, part
     for peer in PEERS:
         assert peer.system in text

@@ -31,6 +31,7 @@ COMMANDS = {
     "export",
     "flash",
     "import",
+    "profile",
     "run",
     "sim",
     "train",
