@@ -22,6 +22,7 @@ from golden.calibration import model_session
 from golden.onnx_import import import_model
 from host.benchmark_evaluation import measure
 from host.benchmark_report import ARRAY, DEVICE, DEVICE_OPTION, ArrayResult, Benchmark, tables
+from host.benchmark_scaling import measure_scaling
 from host.bitstream import SYNTHESIS_OPTIONS, build, build_hash
 from host.bitstream_report import load_json, read_timing, read_utilization
 from host.peers import PEERS
@@ -212,6 +213,7 @@ def run(
     result.board = _board_report(board_name, console)
     for model in models:
         result.networks.append(_network(model, images, limit, result.board, out / "work", console))
+    result.scaling = measure_scaling(out / "work", console)
     for table in tables(result):
         console.print(table)
     console.print(f"report: {result.save(out)}", markup=False)

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from host.benchmark_evaluation import Evaluation
+from host.benchmark_scaling import NETWORK, PRESET, ScalingResult
 from host.peers import PEERS
 
 __all__ = ["ARRAY", "DEVICE", "DEVICE_OPTION", "ArrayResult", "Benchmark", "tables"]
@@ -47,6 +48,8 @@ class Benchmark:
     board: dict[str, Any] = field(default_factory=dict)
     """Report of the bitstream."""
     networks: list[dict[str, Any]] = field(default_factory=list)
+    scaling: list[ScalingResult] = field(default_factory=list)
+    """VGG-Small at several widths."""
     peers: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path) -> Path:
@@ -123,6 +126,28 @@ def tables(result: Benchmark) -> list[Table]:
             f"{evaluation.scale_sim:.1f}" if ratio else evaluation.scale_sim_error,
             f"{ratio:,.0f}" if ratio else "",
         )
+    scaling = _table(
+        f"{NETWORK} on {PRESET}, {result.board['clock_reached_mhz']:.1f} MHz of the board's clock",
+        "widths",
+        "cycles/image",
+        "utilization",
+        "images/s",
+        "quantized layers",
+        "utilization",
+        "per plane pair",
+        "of the first",
+    )
+    for entry in result.scaling:
+        scaling.add_row(
+            f"W{entry.weights} A{entry.activations}",
+            f"{entry.cycles_per_image:,}",
+            f"{entry.utilization:.1%}",
+            f"{result.board['clock_reached_mhz'] * 1e6 / entry.cycles_per_image:,.1f}",
+            f"{entry.quantized_cycles:,}",
+            f"{entry.quantized_utilization:.1%}",
+            f"{entry.cycles_per_pair:,.0f}",
+            f"{entry.cycles_per_pair / result.scaling[0].cycles_per_pair:.3f}",
+        )
     peers = _table(
         "Published figures of others", "system", "device", "MHz", "MACs/cycle", "images/s"
     )
@@ -131,4 +156,4 @@ def tables(result: Benchmark) -> list[Table]:
         peers.add_row(
             peer.system, peer.device, *("" if f is None else f"{f:,.0f}" for f in figures)
         )
-    return [arrays, networks, evaluations, peers]
+    return [arrays, networks, scaling, evaluations, peers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import re
 import time
@@ -33,6 +34,7 @@ from host.bitstream_report import (
     read_utilization,
 )
 from host.floorplan import draw_floorplan
+from host.spacers import SPACER_ROWS, add_spacers
 from host.tools import StageDisplay, ToolError, ToolRunner
 from hw.board.clock import PllSettings
 from hw.board.ulx3s import Board, UlxTop, board
@@ -142,6 +144,7 @@ def build(
     with StageDisplay(console) as display, ToolRunner(work, display) as tools:
         paths = _elaborate(display, target, config, core or _board_core, hash_, work)
         _synthesise(display, tools, target)
+        spacers = _leave_rows_free(work, target)
         results = _place_and_route(display, tools, target, config, range(seed, seed + seeds))
         best = max(results, key=lambda result: (result.margin, -result.seed))
         if not best.timing.met:
@@ -155,7 +158,7 @@ def build(
                 log="ecppack.log",
             )
         with display.stage("report"):
-            report = _report(target, board_name, config, results, best, paths, out, hash_)
+            report = _report(target, board_name, config, results, best, paths, out, hash_, spacers)
             report = replace(report, seconds=round(time.monotonic() - start, 1))
             _publish(report, work, out, best.seed)
     return report
@@ -173,6 +176,7 @@ def build_hash(target: Board, config: AcceleratorConfig) -> int:
                 KEPT_INSTANCES,
                 MEMORY_PREPARATION,
                 TABLE_ROWS,
+                SPACER_ROWS,
                 _tool_versions(),
             )
         ).encode()
@@ -263,6 +267,19 @@ def _synthesise(display: StageDisplay, tools: ToolRunner, target: Board) -> None
             raise ToolError(f"design must fit {target.name}, but it needs {stage.news}")
 
 
+def _leave_rows_free(work: Path, target: Board) -> int:
+    """Add the device's spacers to the netlist; returns their number."""
+    path = work / f"{TOP}.json"
+    if target.device not in SPACER_ROWS:
+        return 0
+    netlist = load_json(path)
+    count = add_spacers(netlist, TOP, target.device)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(netlist), encoding="utf-8")
+    part.replace(path)
+    return count
+
+
 def _place_and_route(
     display: StageDisplay,
     tools: ToolRunner,
@@ -312,6 +329,7 @@ def _report(
     paths: frozenset[str],
     out: Path,
     hash_: int,
+    spacers: int,
 ) -> BitstreamReport:
     """Measure, and draw the floorplan into the work folder."""
     work, name = out / "work", f"seed{best.seed}"
@@ -325,6 +343,8 @@ def _report(
         title=f"{config.name} on {target.device}, {best.timing.reached_mhz:.1f} MHz",
     )
     bits = (work / f"{name}.bit").read_bytes()
+    luts = use[LUT4]
+    use[LUT4] = replace(luts, used=luts.used - spacers)
     kinds = {"lut4": LUT4, "ff": FF, "bram": BLOCK_RAM, "multipliers": MULTIPLIER}
     return BitstreamReport(
         board=board_name,

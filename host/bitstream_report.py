@@ -14,6 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from host.spacers import SPACER
+
 __all__ = [
     "BitstreamReport",
     "CellPlace",
@@ -226,10 +228,12 @@ def read_timing(report: Mapping[str, Any]) -> Timing:
 
 
 def placed_cells(netlist: Mapping[str, Any]) -> list[CellPlace]:
-    """All placed cells, from nextpnr's ``--write``."""
+    """All placed cells but spacers, from nextpnr's ``--write``."""
     (module,) = netlist["modules"].values()
     cells = []
     for name, cell in module["cells"].items():
+        if name.startswith(SPACER):
+            continue
         if match := _BEL.match(cell["attributes"].get("NEXTPNR_BEL", "")):
             cells.append(CellPlace(name, cell["type"], int(match[1]), int(match[2])))
     return cells

@@ -209,13 +209,19 @@ _TINY = AcceleratorConfig(
     clock_mhz=50.0,
 )
 
-_ULX3S_85F = AcceleratorConfig(name="ulx3s-85f", clock_mhz=40.0)
+_ULX3S_85F = AcceleratorConfig(
+    name="ulx3s-85f",
+    array=ArrayConfig(granules=3),
+    memory=MemoryConfig(weight_words=1024),
+    clock_mhz=40.0,
+)
 
 # For networks whose tensors no board preset holds, in simulation only: the array of the largest
 # board, every memory as deep as instructions can address, programs in the external memory from
 # the start.
 _SIMULATION_LARGE = AcceleratorConfig(
     name="simulation-large",
+    array=_ULX3S_85F.array,
     memory=MemoryConfig(
         column_granules=8192,
         weight_words=16384,

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from host.benchmark import cpu_speeds, measure_arrays
 from host.benchmark_report import ArrayResult, Benchmark, tables
+from host.benchmark_scaling import ScalingResult
 from host.cli import cli
 from host.peers import PEERS
 from host.tools import StageDisplay
@@ -48,6 +49,21 @@ def result() -> Benchmark:
             "lut4": 42_082,
         },
         networks=[NETWORK],
+        scaling=[
+            scaling(1, 1, cycles=147_490),
+            scaling(2, 2, cycles=4 * 147_490 + 65_000),
+        ],
+    )
+
+
+def scaling(weights: int, activations: int, *, cycles: int) -> ScalingResult:
+    return ScalingResult(
+        weights=weights,
+        activations=activations,
+        cycles_per_image=cycles + 130_000,
+        utilization=0.75,
+        quantized_cycles=cycles,
+        quantized_utilization=0.99,
     )
 
 
@@ -77,6 +93,9 @@ def test_tables_show_the_figures_of_the_run_and_of_others() -> None:
         "0.0100",
         "15.5",
         "1,550",
+        "W2 A2",
+        "1.110",
+        "147,490",
     ):
         assert part in text, part
     for peer in PEERS:

@@ -147,6 +147,7 @@ def fake_tools(tmp_path, monkeypatch):
         "YOSYS": f"""\
             print("1. Executing SYNTH_ECP5 pass.")
             json.dump({STATISTICS!r}, open("yosys.stat.json", "w"))
+            json.dump({{"modules": {{"top": {{"cells": {{}}}}}}}}, open("top.json", "w"))
             """,
         "NEXTPNR_ECP5": f"""\
             print("Preparing to run nextpnr. This might take a while...")

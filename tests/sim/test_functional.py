@@ -72,7 +72,9 @@ def test_a_lost_token_is_a_deadlock_that_names_the_waiting_instruction(
     word = isa.encode(opcode, {**fields, "signal": 0})
     for index in range(8):
         program.memory[address + index] = (word >> 32 * index) & 0xFFFFFFFF
-    with pytest.raises(FunctionalError, match=r"waiting: .*FILL of layer \d+, COMPUTE of layer \d+"):
+    with pytest.raises(
+        FunctionalError, match=r"waiting: .*FILL of layer \d+, COMPUTE of layer \d+"
+    ):
         FunctionalSimulator(program, config).run(images[0])
 
 
