@@ -4,7 +4,7 @@ The placer packs a design as densely as cells fit into an ellipse about the midd
 leaves the rest empty. Large arrays use every input of their LUTs, and the wires of such a dense
 region do not suffice, while those outside are not needed. A LUT without any connection, fixed in
 its place, keeps a place free: whole rows of them make the design a little larger (3.5 % more wire)
-and far easier to route. Figures: ``docs/decisions/0010-fewer-columns.md``.
+and far easier to route. Figures: ``docs/decisions/0010-room-for-wires.md``.
 """
 
 from __future__ import annotations
