@@ -20,7 +20,7 @@ from golden.lowering import lower
 from golden.onnx_import import import_bytes, import_model
 from golden.random_models import RandomLimits, random_model
 from hw import isa
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig, ArrayConfig, preset
 from hw.memory.packing import entry_formats
 from sim.functional import FunctionalSimulator
 
@@ -32,6 +32,11 @@ TABLES = ("weights", "coefficients", "parameters", "windows", "masks", "passes",
 def sized(external_words: int, name: str = "ulx3s-85f") -> AcceleratorConfig:
     config = preset(name)
     return replace(config, memory=replace(config.memory, external_words=external_words))
+
+
+def narrow(external_words: int, rows: int = 16) -> AcceleratorConfig:
+    """Words of weights that are whole words of the external memory."""
+    return replace(sized(external_words), array=ArrayConfig(rows=rows))
 
 
 @cache
@@ -112,7 +117,7 @@ def test_table_with_two_addresses_in_a_word_is_cut_where_a_word_ends() -> None:
 
 
 def test_stages_are_filled_as_far_as_whole_entries_go() -> None:
-    config = sized(1024)
+    config = narrow(1024)
     loads = [weights(count, config) for count in (20, 61, 2, 100)]
     stages = cut_stages(loads, config)
     counts = [[dma["count"] // 16 for dma in dma_of(stage)] for stage in stages]
@@ -121,7 +126,7 @@ def test_stages_are_filled_as_far_as_whole_entries_go() -> None:
 
 
 def test_load_that_fills_a_stage_exactly_leaves_no_empty_part() -> None:
-    config = sized(16 + 16 * 70)
+    config = narrow(16 + 16 * 70)
     one, two = ([weights(70, config)] * count for count in (1, 2))
     assert [len(stage.memory) for stage in cut_stages(one, config)] == [1136]
     assert [len(dma_of(stage)) for stage in cut_stages(two, config)] == [1, 1]
@@ -132,7 +137,7 @@ def test_nothing_to_load_needs_no_stage() -> None:
 
 
 def test_largest_entries_fit_the_smallest_external_memory() -> None:
-    config = replace(sized(1024), array=replace(preset("ulx3s-85f").array, rows=64))
+    config = narrow(1024, rows=64)
     load = weights(5, config)
     assert load.words.shape[1] == 256
     assert [len(dma_of(stage)) for stage in cut_stages([load], config)] == [1, 1]

@@ -29,6 +29,7 @@ from sim.profile_tables import print_profile
 from sim.report import LayerReport, Report
 
 CONFIG = preset("ulx3s-85f")
+MACS = CONFIG.array.binary_macs_per_cycle
 CLOCK = Clock(mhz=40.0, is_routed=False, source="preset ulx3s-85f")
 NAME = "resnet20-cifar10-w2a2"
 
@@ -111,10 +112,10 @@ def test_layers_are_those_of_the_program_with_the_cycles_of_the_model() -> None:
 
 def test_utilization_is_of_the_macs_and_array_share_of_the_cycles() -> None:
     layer, info = profile().layers[0], program().layers[0]
-    assert layer.utilization == info.binary_macs / (layer.cycles * 4096)
+    assert layer.utilization == info.binary_macs / (layer.cycles * MACS)
     assert layer.array_share == layer.causes["array"] / layer.cycles
     macs = sum(info.binary_macs for info in program().layers)
-    assert profile().utilization == macs / (profile().cycles_per_image * 4096)
+    assert profile().utilization == macs / (profile().cycles_per_image * MACS)
 
 
 def test_speed_follows_the_clock() -> None:

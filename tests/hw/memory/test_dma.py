@@ -13,6 +13,7 @@ from hw.isa import DmaTarget, Opcode, instruction_layout
 from hw.memory.activation import ActivationMemory
 from hw.memory.dma import DmaEngine
 from hw.memory.external import BlockExternalMemory
+from hw.memory.packing import entry_formats
 from hw.payloads import ActivationReadSignature, ActivationWriteSignature
 from hw.stream import connect_checked
 from tests.hw.link.peers import simulate
@@ -270,8 +271,9 @@ def test_a_load_takes_a_cycle_per_word() -> None:
         await ctx.tick()
 
     simulate(dut, command_side, background=[monitor], cycles_maximum=2000)
-    bursts = count // 64
-    assert cycles[0] <= count + 10 * bursts
+    words = entry_formats(LARGE)[DmaTarget.WEIGHTS].words_of(count)
+    bursts = words // 64
+    assert words <= cycles[0] <= words + 10 * bursts
 
 
 @pytest.mark.parametrize("target", DmaTarget)
