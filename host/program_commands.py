@@ -12,6 +12,9 @@ from host.command_parameters import FILE, FOLDER
 
 __all__ = ["bench", "compile_command", "disassemble", "sim"]
 
+REPORT_WIDTH = 140
+"""Columns of tables in a file or pipe."""
+
 
 @click.command("compile")
 @click.argument("model", type=FILE)
@@ -122,4 +125,7 @@ def bench(models: tuple[Path, ...], images: Path | None, limit: int, board: str,
 
     from host.benchmark import run
 
-    run(list(models), images, board_name=board, limit=limit, out=out, console=Console())
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=REPORT_WIDTH)
+    run(list(models), images, board_name=board, limit=limit, out=out, console=console)

@@ -103,13 +103,14 @@ def topology(network: IntegerNetwork) -> list[tuple[str | int, ...]]:
 
 def install(folder: Path) -> Path:
     """The Python of a virtual environment with SCALE-Sim, made in ``folder`` on first use."""
+    folder = folder.absolute()  # programs run in other folders
     python = folder / "bin" / "python"
     done = folder / "installed"
     if not done.exists():
         _call([sys.executable, "-m", "venv", "--clear", str(folder)], folder.parent)
         _call([str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS], folder.parent)
         done.write_text("\n".join(REQUIREMENTS))
-    return python.absolute()
+    return python
 
 
 def run(python: Path, network: IntegerNetwork, array: ArrayConfig, folder: Path) -> ScaleSimResult:

@@ -10,7 +10,7 @@ import pytest
 from golden.lowering import lower
 from golden.onnx_import import import_model
 from hw.config import preset
-from sim.scale_sim import ScaleSimError, run, topology
+from sim.scale_sim import ScaleSimError, install, run, topology
 
 MODEL = Path(__file__).parents[2] / "models" / "resnet20-cifar10-w2a2.onnx"
 ARRAY = preset("ulx3s-85f").array
@@ -67,3 +67,16 @@ def test_what_the_program_says_last_is_in_the_error(tmp_path: Path) -> None:
     network = lower(import_model(MODEL))
     with pytest.raises(ScaleSimError, match="failed: .*No module named 'scalesim'"):
         run(Path(sys.executable), network, ARRAY, tmp_path / "work")
+
+
+def test_it_is_installed_once_below_a_folder_that_may_be_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sim.scale_sim.REQUIREMENTS", ("--version",))
+    python = install(Path("build/other"))
+    assert python == tmp_path / "build" / "other" / "bin" / "python"
+    assert python.exists()
+    made = (tmp_path / "build" / "other" / "installed").stat().st_mtime_ns
+    assert install(Path("build/other")) == python
+    assert (tmp_path / "build" / "other" / "installed").stat().st_mtime_ns == made
