@@ -73,7 +73,7 @@ def test_it_is_installed_once_below_a_folder_that_may_be_relative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sim.scale_sim.REQUIREMENTS", ("--version",))
+    monkeypatch.setattr("sim.scale_sim.REQUIREMENTS", ("pip",))
     python = install(Path("build/other"))
     assert python == tmp_path / "build" / "other" / "bin" / "python"
     assert python.exists()
