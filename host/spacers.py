@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["SPACER", "SPACER_ROWS", "add_spacers"]
+__all__ = ["COLUMNS", "SPACER", "SPACER_ROWS", "add_spacers"]
 
 SPACER_ROWS = {"LFE5U-85F": tuple(y for y in range(2, 79, 4) if y not in (10, 22, 34, 46, 58, 70))}
 """Rows of tiles by device. Rows 10, 22, 34, 46, 58 and 70 hold block RAMs and multipliers."""
 
 COLUMNS = {"LFE5U-85F": range(2, 125)}
+"""Columns of tiles by device: all that hold logic."""
 SLICES, LUTS = "ABCD", "01"
 SPACER = "$spacer"
 """How the names of these cells begin."""

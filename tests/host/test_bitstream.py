@@ -28,6 +28,7 @@ from host.bitstream_report import (
     read_utilization,
 )
 from host.floorplan import draw_floorplan
+from host.spacers import COLUMNS, SPACER, SPACER_ROWS
 from host.tools import FIRST_USE, ToolError
 from hw.board.ulx3s import LEDS, board
 from hw.config import ConfigError, preset
@@ -360,6 +361,23 @@ def test_same_seed_gives_the_same_bytes(folder, console):
         report = build("ulx3s-12f", "tiny", out=folder / name, core=small_core, console=console)
         digests.add(report.bitstream_sha256)
     assert len(digests) == 1
+
+
+@pytest.mark.bitstream
+def test_spacers_lie_in_legal_places_and_stay_out_of_the_report(folder, console):
+    report = build("ulx3s", "tiny", out=folder, core=small_core, console=console)
+    spacers = 8 * len(COLUMNS["LFE5U-85F"]) * len(SPACER_ROWS["LFE5U-85F"])
+    netlist = json.loads((folder / "work" / "seed1.json").read_text())
+    (module,) = netlist["modules"].values()
+    placed = {
+        name.removeprefix(f"{SPACER} "): cell["attributes"]["NEXTPNR_BEL"]
+        for name, cell in module["cells"].items()
+        if name.startswith(SPACER)
+    }
+    assert len(placed) == spacers
+    assert all(wanted == place for wanted, place in placed.items())
+    assert 0 < report.lut4 < 1000
+    assert sum(use.lut4 for use in report.modules) == report.lut4
 
 
 @pytest.mark.bitstream

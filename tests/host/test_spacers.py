@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from host.bitstream_report import placed_cells
-from host.spacers import SPACER, SPACER_ROWS, add_spacers
+from host.spacers import COLUMNS, SPACER, SPACER_ROWS, add_spacers
 
 NETLIST = {"modules": {"top": {"cells": {"core.q": {"type": "TRELLIS_FF"}}}}}
 
@@ -21,10 +21,14 @@ def spaced() -> dict[str, dict]:
 
 def test_every_lut_of_a_spacer_row_is_taken_once() -> None:
     places = [c["attributes"]["BEL"] for name, c in spaced().items() if name.startswith(SPACER)]
-    assert len(places) == len(set(places)) == 8 * 123 * len(SPACER_ROWS["LFE5U-85F"])
+    assert (
+        len(places)
+        == len(set(places))
+        == 8 * len(COLUMNS["LFE5U-85F"]) * len(SPACER_ROWS["LFE5U-85F"])
+    )
     rows = Counter(int(place.split("/")[1].removeprefix("Y")) for place in places)
     assert set(rows) == set(SPACER_ROWS["LFE5U-85F"])
-    assert set(rows.values()) == {8 * 123}
+    assert set(rows.values()) == {8 * len(COLUMNS["LFE5U-85F"])}
 
 
 def test_no_two_spacer_rows_touch() -> None:
