@@ -47,6 +47,9 @@ MAX_COMPARED_THRESHOLDS = 7
 Statistics = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Signature of :func:`compare_and_sum`, so that a compiled twin can take its place."""
 
+Gate = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Signature of :func:`gate_gradient`, so that a compiled twin can take its place."""
+
 
 class ActivationEncoding(enum.Enum):
     """Alphabet of an activation code bit."""
@@ -72,18 +75,39 @@ def _check_bits(bits: int) -> None:
         raise ValueError(f"bits must be in 1..{MAX_BITS}, not {bits}")
 
 
-class _StraightThrough(torch.autograd.Function):
-    """Forward the quantized value; backward the gradient where ``x <= top``, else 0."""
+class _PassAll(torch.autograd.Function):
+    """Forward the quantized value; backward the gradient as it is."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, quantized: Tensor, top: Tensor | float) -> Tensor:
-        ctx.save_for_backward(x <= top)
+    def forward(ctx: Any, x: Tensor, quantized: Tensor) -> Tensor:
         return quantized
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (passes,) = ctx.saved_tensors
-        return grads[0] * passes, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+class _PassBelow(torch.autograd.Function):
+    """Forward the quantized value; backward the gradient where ``x <= top``, else 0.
+
+    ``x`` itself is kept, not a mask: the ReLU before the quantizer keeps the same tensor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, quantized: Tensor, top: Tensor, gate: Gate) -> Tensor:
+        ctx.save_for_backward(x, top)
+        ctx.gate = gate
+        return quantized
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        x, top = ctx.saved_tensors
+        return ctx.gate(grads[0], x, top), None, None, None
+
+
+def gate_gradient(gradient: Tensor, x: Tensor, top: Tensor) -> Tensor:
+    """``gradient`` where ``x <= top``, compared in the type of ``top``, else 0."""
+    return torch.where(x.to(top.dtype) <= top, gradient, 0.0)
 
 
 class _Quantizer(nn.Module):
@@ -178,7 +202,7 @@ class WeightQuantizer(_Quantizer):
             quantized = levels.gather(1, index).view(weight.shape)
             if self.training:
                 self._average(self.fit(rows, index, order))
-        return _StraightThrough.apply(weight, quantized, torch.inf)
+        return _PassAll.apply(weight, quantized)
 
     def fit(self, rows: Tensor, index: Tensor, order: Tensor) -> Tensor:
         """Least-squares basis [K, Cout] for weights ``rows`` [Cout, n] on levels ``index``.
@@ -219,6 +243,7 @@ class ActivationQuantizer(_Quantizer):
             unit = NORMAL_UPPER_QUARTILE / 2 ** (bits - 1)
         super().__init__(bits, encoding, unit * 2.0 ** torch.arange(bits))
         self.statistics: Statistics = compare_and_sum
+        self.gate: Gate = gate_gradient
         self._warned = False
 
     @torch.no_grad()
@@ -244,7 +269,7 @@ class ActivationQuantizer(_Quantizer):
                 self._average(self.fit(counts, sums, order))
             else:
                 quantized = round_to_levels(x.detach(), thresholds, levels)
-        return _StraightThrough.apply(x, quantized, levels[-1])
+        return _PassBelow.apply(x, quantized, levels[-1], self.gate)
 
     def fit(self, counts: Tensor, sums: Tensor, order: Tensor) -> Tensor:
         """Least-squares basis [K] from the count and sum [2^K] of the elements on each level.

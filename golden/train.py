@@ -27,7 +27,7 @@ from golden.data import Cifar10, DataError, Images, load_cifar10
 from golden.layers import PIXEL_OFFSET
 from golden.networks import build_network, trainable_networks
 from golden.progress import Progress
-from golden.quantizers import ActivationEncoding, ActivationQuantizer, compare_and_sum
+from golden.quantizers import ActivationEncoding, ActivationQuantizer, compare_and_sum, gate_gradient
 from golden.train_config import EpochResult, TrainConfig, TrainResult, learning_rate
 
 CROP_MARGIN = 4
@@ -96,7 +96,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.network = build_network(
             config.network, config.weight_bits, config.activation_bits, config.encoding
-        )
+        ).to(memory_format=torch.channels_last)
         if config.init is not None:
             self._warm_start(config.init)
         groups = parameter_groups(self.network, config.weight_decay)
@@ -113,16 +113,19 @@ class Trainer:
 
     def _compile(self) -> None:
         """Fuse the quantizers' pass over the activations into one loop (2.5 times the speed)."""
-        compiled = torch.compile(compare_and_sum, dynamic=False)
+        statistics = torch.compile(compare_and_sum, dynamic=False)
+        gate = torch.compile(gate_gradient, dynamic=False)
         try:
-            compiled(torch.zeros(8), torch.zeros(1), torch.zeros(2))
+            statistics(torch.zeros(8), torch.zeros(1), torch.zeros(2))
+            gate(torch.zeros(8), torch.zeros(8), torch.zeros(()))
         except (RuntimeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
             self.report(f"training without a C++ compiler, which is slower: {reason}")
             return
         for module in self.network.modules():
             if isinstance(module, ActivationQuantizer):
-                module.statistics = compiled
+                module.statistics = statistics
+                module.gate = gate
 
     def _warm_start(self, path: Path) -> None:
         """Take over the tensors that fit, for example a float network's into a quantized one."""
