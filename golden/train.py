@@ -27,7 +27,12 @@ from golden.data import Cifar10, DataError, Images, load_cifar10
 from golden.layers import PIXEL_OFFSET
 from golden.networks import build_network, trainable_networks
 from golden.progress import Progress
-from golden.quantizers import ActivationEncoding, ActivationQuantizer, compare_and_sum, gate_gradient
+from golden.quantizers import (
+    ActivationEncoding,
+    ActivationQuantizer,
+    compare_and_sum,
+    gate_gradient,
+)
 from golden.train_config import EpochResult, TrainConfig, TrainResult, learning_rate
 
 CROP_MARGIN = 4
