@@ -1,0 +1,131 @@
+"""A question: a space, what to compare its points by, and what they must keep to.
+
+As a TOML file::
+
+    base = "ulx3s-85f"                        # preset: all sizes that are not in the space
+    objectives = ["images_per_second", "lut4"]
+
+    [space]
+    columns = [4, 8]
+    granules = [1, 2, 3, 4]
+
+    [limits]                                  # beside those of the board
+    block_ram = 150
+    images_per_second = 500                   # at least, as more is better
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hw.board.ulx3s import Board
+from hw.config import AcceleratorConfig, ConfigError, preset
+
+from .metrics import METRICS
+from .space import Dimension, Space, SpaceError
+
+__all__ = ["DEFAULT_OBJECTIVES", "Question", "default_question", "read_question"]
+
+DEFAULT_OBJECTIVES = ("images_per_second", "lut4", "block_ram")
+_DEFAULT_SIZES = {
+    "rows": (4, 8, 16),
+    "columns": (2, 4, 8, 16),
+    "granules": (1, 2, 3, 4, 6, 9),
+    "drain_lanes": (1, 2, 4, 8),
+    "count_width": (10, 13),
+    "column_granules": (256, 512, 1024, 2048),
+    "weight_words": (256, 512, 1024, 2048, 4096),
+    "activation_words": (1024, 2048, 4096, 8192),
+    "comparators": (1, 3),
+}
+"""What a search varies if it is not told: sizes that cycles and area depend on."""
+_KEYS = ("base", "objectives", "space", "limits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a search answers."""
+
+    space: Space
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    """Names of :data:`sim.explore.metrics.METRICS`, the most important first."""
+    limits: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Least value of a metric that is maximized, largest value of another one."""
+
+    def __post_init__(self) -> None:
+        if not self.objectives:
+            raise SpaceError(f"objectives must have at least one of {', '.join(METRICS)}")
+        if len(set(self.objectives)) != len(self.objectives):
+            raise SpaceError("objectives must not have one twice")
+        for name in self.objectives:
+            if name not in METRICS:
+                raise SpaceError(f"objectives must be of {', '.join(METRICS)}, not {name!r}")
+        for name, limit in self.limits.items():
+            if name not in METRICS:
+                raise SpaceError(f"limits.{name} must be one of {', '.join(METRICS)}")
+            if isinstance(limit, bool) or not isinstance(limit, int | float) or limit <= 0:
+                raise SpaceError(f"limits.{name} must be a number above 0, not {limit!r}")
+
+
+def default_question(board: Board) -> Question:
+    """Everything that matters, around the board's preset."""
+    base = preset(board.preset)
+    return Question(space=_space(base, _DEFAULT_SIZES))
+
+
+def read_question(path: Path, board: Board) -> Question:
+    """The question in a TOML file; what it leaves out is as in :func:`default_question`.
+
+    Raises:
+        SpaceError: The file is not TOML, or says something that makes no sense.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpaceError(f"space {path} must be readable: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpaceError(f"space {path} must be a TOML file: {error}") from error
+    try:
+        return _question(content, board)
+    except (SpaceError, ConfigError) as error:
+        raise SpaceError(f"{path}: {error}") from error
+
+
+def _question(content: Mapping[str, Any], board: Board) -> Question:
+    for key in content:
+        if key not in _KEYS:
+            raise SpaceError(f"entry must be one of {', '.join(_KEYS)}, not {key}")
+    name = content.get("base", board.preset)
+    if not isinstance(name, str):
+        raise SpaceError(f"base must be the name of a preset, not {name!r}")
+    sizes = _table(content, "space", dict(_DEFAULT_SIZES))
+    objectives = content.get("objectives", list(DEFAULT_OBJECTIVES))
+    if not isinstance(objectives, list) or not all(isinstance(o, str) for o in objectives):
+        raise SpaceError(f"objectives must be a list of names, not {objectives!r}")
+    return Question(
+        space=_space(preset(name), sizes),
+        objectives=tuple(objectives),
+        limits=_table(content, "limits", {}),
+    )
+
+
+def _table(content: Mapping[str, Any], key: str, default: dict[str, Any]) -> dict[str, Any]:
+    table = content.get(key, default)
+    if not isinstance(table, dict):
+        raise SpaceError(f"{key} must be a table, not {table!r}")
+    return table
+
+
+def _space(base: AcceleratorConfig, sizes: Mapping[str, Any]) -> Space:
+    dimensions = []
+    for name, values in sizes.items():
+        if not isinstance(values, list | tuple) or not all(
+            isinstance(value, int) and not isinstance(value, bool) for value in values
+        ):
+            raise SpaceError(f"space.{name} must be a list of whole numbers, not {values!r}")
+        dimensions.append(Dimension(name, tuple(sorted(values))))
+    return Space(base, tuple(dimensions))
