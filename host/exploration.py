@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,23 +15,30 @@ from golden.integer_network import IntegerNetwork
 from golden.lowering import lower
 from golden.onnx_import import import_model
 from host.calibration import split
-from host.routed_clock import board_clock
 from hw.board.ulx3s import board
-from hw.config import preset
 from sim.explore.area import AreaModel
 from sim.explore.candidate import Judge
+from sim.explore.choice import Chosen, choose, look_closely
 from sim.explore.measurements import read_measurements
 from sim.explore.metrics import METRICS
+from sim.explore.nearest import NothingFeasible, nearest_text
+from sim.explore.page import NOT_CONFIRMED, ConfirmedTable, report_page
+from sim.explore.pictures import draw_area, draw_front, draw_parallel
 from sim.explore.question import default_question, read_question
+from sim.explore.routed import largest_routed, preset_clock
 from sim.explore.search import Progress, Result, search
 from sim.explore.store import Store
 from sim.explore.tables import candidates_csv, front_latex, front_table
 from sim.explore.workers import ClusterWorkers, InProcess, LocalWorkers, Workers
 from sim.profile import Clock
+from sim.profile_pictures import draw_profile, draw_roofline
 
 __all__ = ["run_exploration"]
 
 OUTCOMES, STUDY = "outcomes.db", "study.log"
+PAGE = "report.html"
+CHOSEN = 6
+"""Points of the front that are profiled."""
 
 
 def run_exploration(
@@ -53,11 +61,12 @@ def run_exploration(
         MeasurementError: There are no area data.
         StoreError, StudyError: Files of an earlier search are not of this version.
         WorkerError: No scheduler, or workers that do not live.
+        NothingFeasible: Every candidate is beyond a limit; the text names the nearest.
     """
     console = console or Console()
     target = board(board_name)
     question = read_question(space, target) if space else default_question(target)
-    clock = board_clock(preset(target.preset))
+    clock = preset_clock(target)
     fitted, _ = split(read_measurements())
     judge = Judge(question, target, clock, AreaModel(fitted))
     network = lower(import_model(model))
@@ -87,11 +96,84 @@ def run_exploration(
             seed=seed,
             on_progress=show,
         )
-    caption = f"{model.stem} on {target.device}, {_clock_text(clock)}"
-    _write(output, judge, result, caption)
-    _print(console, judge, result, caption)
-    console.print(f"written: {output}/front.tex, candidates.csv", markup=False, highlight=False)
+    chosen = look_closely(
+        result.front, choose(result.front, CHOSEN), network, model=model.stem, clock=clock
+    )
+    report = _Report(
+        title=f"{model.stem} on {target.device}", caption=_clock_text(clock), judge=judge
+    )
+    report.print(console, result)
+    report.write(output, result, chosen)
+    console.print(f"written: {output / PAGE}", markup=False, highlight=False)
     return result
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What is shown of a search, on the terminal and in files."""
+
+    title: str
+    caption: str
+    judge: Judge
+
+    def counts(self, result: Result) -> str:
+        how = "all points" if result.is_exhaustive else "NSGA-II"
+        feasible = sum(candidate.is_feasible for candidate in result.candidates)
+        return (
+            f"{len(result.candidates):,} points ({how}), {feasible:,} feasible, "
+            f"{len(result.front)} on the front; {result.evaluated:,} evaluated now in "
+            f"{result.seconds:.1f} s"
+        )
+
+    def print(self, console: Console, result: Result) -> None:
+        """The front, and what to think of it."""
+        if not result.front:
+            raise NothingFeasible(nearest_text(self.judge, result))
+        console.print(front_table(self.judge.question.space, result.front))
+        for line in (f"{self.title}, {self.caption}", self.counts(result)):
+            console.print(line, markup=False, highlight=False)
+        if any(candidate.is_beyond_routed for candidate in result.front):
+            largest = largest_routed(self.judge.board)
+            console.print(
+                f"* larger than any array that was routed on this device ({largest:,} binary MACs "
+                "per cycle): it fits by its cells, and may not route",
+                markup=False,
+                highlight=False,
+            )
+
+    def write(
+        self,
+        output: Path,
+        result: Result,
+        chosen: list[Chosen],
+        confirmed: ConfirmedTable = NOT_CONFIRMED,
+    ) -> None:
+        """Page, tables and pictures; each file in one step."""
+        space = self.judge.question.space
+        files = {
+            "candidates.csv": candidates_csv(space, result.candidates, result.front),
+            "front.csv": candidates_csv(space, result.front, result.front),
+            "front.tex": front_latex(space, result.front, f"{self.title}, {self.caption}"),
+            PAGE: report_page(
+                self.judge,
+                result,
+                chosen,
+                title=self.title,
+                caption=self.caption,
+                counts=self.counts(result),
+                confirmed=confirmed,
+            ),
+        }
+        for name, text in files.items():
+            temporary = output / f"{name}.{os.getpid()}.part"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(output / name)
+        draw_front(self.judge, result, chosen, output / "front.png")
+        draw_parallel(self.judge, result, output / "parallel.png")
+        draw_area(self.judge, chosen, output / "area.png")
+        for entry in chosen:
+            draw_profile(entry.profile, output / f"point{entry.number}-profile.png")
+            draw_roofline(entry.profile, output / f"point{entry.number}-roofline.png")
 
 
 def _workers(network: IntegerNetwork, jobs: int | None, scheduler: str | None) -> Workers:
@@ -123,29 +205,3 @@ def _best_text(progress: Progress, objective: str) -> str:
 def _clock_text(clock: Clock) -> str:
     kind = "routed" if clock.is_routed else "asked for, not routed"
     return f"at {clock.mhz:g} MHz, the preset's clock ({kind}: {clock.source})"
-
-
-def _write(output: Path, judge: Judge, result: Result, caption: str) -> None:
-    """Each file in one step."""
-    space = judge.question.space
-    files = {
-        "candidates.csv": candidates_csv(space, result.candidates, result.front),
-        "front.tex": front_latex(space, result.front, caption),
-    }
-    for name, text in files.items():
-        temporary = output / f"{name}.{os.getpid()}.part"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(output / name)
-
-
-def _print(console: Console, judge: Judge, result: Result, caption: str) -> None:
-    how = "all points" if result.is_exhaustive else "NSGA-II"
-    feasible = sum(candidate.is_feasible for candidate in result.candidates)
-    console.print(front_table(judge.question.space, result.front))
-    console.print(
-        f"{caption}\n{len(result.candidates):,} points ({how}), {feasible:,} feasible, "
-        f"{len(result.front)} on the front; {result.evaluated:,} evaluated now in "
-        f"{result.seconds:.1f} s",
-        markup=False,
-        highlight=False,
-    )

@@ -14,6 +14,7 @@ from .energy import image_energy_uj
 from .evaluation import Outcome
 from .metrics import METRICS
 from .question import Question
+from .routed import is_beyond_routed
 
 __all__ = ["Candidate", "Judge", "pareto_front"]
 
@@ -31,6 +32,8 @@ class Candidate:
     """By name; empty without a program."""
     problems: tuple[str, ...] = ()
     """Why it is not feasible: it cannot be built, has no program, or exceeds a limit."""
+    is_beyond_routed: bool = False
+    """Its array is larger than any that was routed on the device."""
     excess: tuple[float, ...] = field(default=(), hash=False)
     """By how much each limit is exceeded, relative to it; what is below 0 is room."""
 
@@ -116,6 +119,7 @@ class Judge:
                 for limit, beyond in zip(self._limits, excess, strict=True)
                 if beyond > 0
             ),
+            is_beyond_routed=is_beyond_routed(config, self.board),
             excess=excess,
         )
 

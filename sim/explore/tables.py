@@ -41,7 +41,7 @@ def front_table(space: Space, front: Sequence[Candidate], rows: int = 20) -> Tab
         table.add_column(metric.short, justify="right", style="bold", no_wrap=True)
     for number, candidate in enumerate(front[:rows], 1):
         table.add_row(
-            f"{number}",
+            f"{number}{'*' * candidate.is_beyond_routed}",
             *(f"{candidate.point[name]:,}" for name in names),
             *(metric.text(candidate.metrics[metric.name]) for metric in shown),
         )
@@ -55,7 +55,7 @@ def candidates_csv(
     names = [dimension.name for dimension in space.dimensions]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *METRICS, "feasible", "front", "problems"])
+    writer.writerow([*names, *METRICS, "feasible", "front", "larger_than_routed", "problems"])
     chosen = {id(candidate) for candidate in front}
     for candidate in candidates:
         writer.writerow(
@@ -64,6 +64,7 @@ def candidates_csv(
                 *(_number(candidate, metric) for metric in METRICS),
                 int(candidate.is_feasible),
                 int(id(candidate) in chosen),
+                int(candidate.is_beyond_routed),
                 "; ".join(candidate.problems),
             ]
         )
