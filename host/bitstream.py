@@ -108,6 +108,7 @@ def build(
     board_name: str,
     preset_name: str | None = None,
     *,
+    config: AcceleratorConfig | None = None,
     out: Path | None = None,
     seed: int = 1,
     seeds: int = 1,
@@ -124,6 +125,7 @@ def build(
     Args:
         board_name: Key of ``hw.board.ulx3s.BOARDS``.
         preset_name: Key of ``hw.config.PRESETS``; that of the board if None.
+        config: What to build in place of a preset.
         out: Folder; ``build/bitstream/<board>`` if None.
         seed: First seed of the placer.
         seeds: Number of seeds to try, as many at once as there are cores; the fastest is kept.
@@ -138,7 +140,7 @@ def build(
     """
     start = time.monotonic()
     target = board(board_name)
-    config = preset(preset_name or target.preset)
+    config = config or preset(preset_name or target.preset)
     if clock is not None:
         config = replace(config, clock_mhz=clock)
     if seeds < 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -15,10 +16,18 @@ from golden.integer_network import IntegerNetwork
 from golden.lowering import lower
 from golden.onnx_import import import_model
 from host.calibration import split
-from hw.board.ulx3s import board
+from host.confirmation import (
+    ROUTED_BOARDS,
+    Confirmation,
+    confirm,
+    confirmed_table,
+    print_confirmed,
+)
+from hw.board.ulx3s import Board, board
 from sim.explore.area import AreaModel
 from sim.explore.candidate import Judge
 from sim.explore.choice import Chosen, choose, look_closely
+from sim.explore.evaluation import evaluate
 from sim.explore.measurements import read_measurements
 from sim.explore.metrics import METRICS
 from sim.explore.nearest import NothingFeasible, nearest_text
@@ -29,7 +38,7 @@ from sim.explore.routed import largest_routed, preset_clock
 from sim.explore.search import Progress, Result, search
 from sim.explore.store import Store
 from sim.explore.tables import candidates_csv, front_latex, front_table
-from sim.explore.workers import ClusterWorkers, InProcess, LocalWorkers, Workers
+from sim.explore.workers import ClusterWorkers, Evaluate, InProcess, LocalWorkers, Workers
 from sim.profile import Clock
 from sim.profile_pictures import draw_profile, draw_roofline
 
@@ -51,9 +60,24 @@ def run_exploration(
     scheduler: str | None,
     seed: int,
     output: Path,
+    confirmed: int = 0,
+    route: bool | None = None,
     console: Console | None = None,
 ) -> Result:
     """Search, print the front and write it below ``output``.
+
+    Args:
+        model: Exported model.
+        board_name: Key of ``hw.board.ulx3s.BOARDS``.
+        space: TOML file; None for the default space of the board.
+        trials: Points to look at.
+        jobs: Processes; one per core if None.
+        scheduler: Address of a Dask scheduler, in place of processes.
+        seed: Of the search.
+        output: Folder.
+        confirmed: Points of the front to build for real.
+        route: Place and route these; only small devices if None.
+        console: Where the tables go; standard output if None.
 
     Raises:
         ModelError: The model cannot be read.
@@ -73,7 +97,7 @@ def run_exploration(
     model_hash = hashlib.sha256(model.read_bytes()).hexdigest()
     with (
         Store(output / OUTCOMES) as store,
-        _workers(network, jobs, scheduler) as workers,
+        _workers(network, jobs, scheduler, partial(evaluate, fit=question.fit)) as workers,
         _bar(Console(stderr=True)) as bar,
     ):
         task = bar.add_task("search", total=None, best="")
@@ -104,8 +128,34 @@ def run_exploration(
     )
     report.print(console, result)
     report.write(output, result, chosen)
+    if confirmed:
+        confirmations = _confirm(result, board_name, target, confirmed, route, output)
+        print_confirmed(confirmations, console)
+        report.write(output, result, chosen, confirmed_table(confirmations))
     console.print(f"written: {output / PAGE}", markup=False, highlight=False)
     return result
+
+
+def _confirm(
+    result: Result,
+    board_name: str,
+    target: Board,
+    count: int,
+    route: bool | None,
+    output: Path,
+) -> list[Confirmation]:
+    route = target.device in ROUTED_BOARDS if route is None else route
+    return [
+        confirm(
+            result.front[place],
+            place + 1,
+            board_name,
+            target,
+            route=route,
+            out=output / f"point{place + 1}",
+        )
+        for place in choose(result.front, count)
+    ]
 
 
 @dataclass(frozen=True)
@@ -176,11 +226,15 @@ class _Report:
             draw_roofline(entry.profile, output / f"point{entry.number}-roofline.png")
 
 
-def _workers(network: IntegerNetwork, jobs: int | None, scheduler: str | None) -> Workers:
+def _workers(
+    network: IntegerNetwork, jobs: int | None, scheduler: str | None, function: Evaluate
+) -> Workers:
     if scheduler:
-        return ClusterWorkers(network, scheduler)
+        return ClusterWorkers(network, scheduler, function=function)
     count = jobs or os.cpu_count() or 1
-    return InProcess(network) if count == 1 else LocalWorkers(network, count)
+    if count == 1:
+        return InProcess(network, function=function)
+    return LocalWorkers(network, count, function=function)
 
 
 def _bar(console: Console) -> ProgressBar:

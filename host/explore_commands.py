@@ -18,6 +18,14 @@ __all__ = ["calibrate", "explore"]
 @click.option("--trials", type=click.IntRange(1), default=1000, show_default=True, help="Points.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; by default one per core.")
 @click.option("--scheduler", help="Dask scheduler, such as tcp://host:8786, in place of --jobs.")
+@click.option(
+    "--confirm", type=click.IntRange(0), default=0, help="Points of the front to build for real."
+)
+@click.option(
+    "--route/--no-route",
+    default=None,
+    help="Place and route them, too; by default on a 12F or 25F, which takes minutes.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of the search.")
 @click.option(
     "--output",
@@ -33,6 +41,8 @@ def explore(
     trials: int,
     jobs: int | None,
     scheduler: str | None,
+    confirm: int,
+    route: bool | None,
     seed: int,
     output: Path,
 ) -> None:
@@ -49,6 +59,7 @@ def explore(
     \b
     Examples:
       lqfpga explore models/resnet20-cifar10-w2a2.onnx --board ulx3s-12f
+      lqfpga explore models/resnet20-cifar10-w2a2.onnx --board ulx3s-12f --confirm 2
       lqfpga explore my.onnx --space space.toml --trials 3000 --output build/my
     """
     from host.exploration import run_exploration
@@ -62,6 +73,8 @@ def explore(
         scheduler=scheduler,
         seed=seed,
         output=output,
+        confirmed=confirm,
+        route=route,
     )
 
 

@@ -12,6 +12,7 @@ from sim.profile import Clock
 from .area import Area, AreaModel
 from .energy import image_energy_uj
 from .evaluation import Outcome
+from .fields import changed
 from .metrics import METRICS
 from .question import Question
 from .routed import is_beyond_routed
@@ -79,9 +80,9 @@ class Judge:
         ]
 
     @property
-    def limits(self) -> int:
-        """Number of limits: entries of ``Candidate.excess``."""
-        return len(self._limits)
+    def limit_names(self) -> list[str]:
+        """What the entries of ``Candidate.excess`` belong to."""
+        return [f"{limit.metric} of {limit.owner}" for limit in self._limits]
 
     def unbuildable(self, point: Mapping[str, int], reason: str) -> Candidate:
         """A point that is no configuration."""
@@ -90,7 +91,8 @@ class Judge:
     def judge(
         self, point: Mapping[str, int], config: AcceleratorConfig, outcome: Outcome
     ) -> Candidate:
-        """A configuration with its outcome."""
+        """A configuration with its outcome, whose depths it takes on."""
+        config = changed(config, outcome.fitted, name=config.name)
         area = self.model.predict(config)
         if outcome.cycles is None:
             return Candidate(

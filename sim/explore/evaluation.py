@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,9 +10,12 @@ from compiler.compile import compile_network
 from compiler.program import ProgramError
 from compiler.units import Table
 from golden.integer_network import IntegerNetwork
-from hw.config import AcceleratorConfig
+from hw.config import AcceleratorConfig, ConfigError
 from hw.isa import Counter
 from sim.cycles.model import CycleError, run_program
+
+from .fields import sizes_of
+from .fitting import EXTERNAL, fit_external, fit_tables
 
 __all__ = ["Outcome", "evaluate"]
 
@@ -27,6 +30,8 @@ class Outcome:
     """Why there is none."""
     counters: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Performance counters of the accelerator, by lower-case name."""
+    fitted: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Depths that follow the network."""
     passes: int = 0
     """Passes that the array's columns make, each drained once."""
     vectors: int = 0
@@ -40,19 +45,32 @@ class Outcome:
         return Outcome(**plain)
 
 
-def evaluate(network: IntegerNetwork, config: AcceleratorConfig) -> Outcome:
-    """Compile a network and run the cycle model, whose cycles are those of the RTL."""
+def evaluate(
+    network: IntegerNetwork, config: AcceleratorConfig, fit: Collection[str] = ()
+) -> Outcome:
+    """Compile a network and run the cycle model, whose cycles are those of the RTL.
+
+    Args:
+        network: What is to be run.
+        config: On what.
+        fit: Depths that follow the network, of ``fitting.FITTED``; those in ``config`` do not
+            matter.
+    """
     try:
+        config = fit_tables(network, config, fit)
         # Of the tables that stay on chip only the passes decide about cycles.
         program = compile_network(network, config, staged=(Table.PASSES,))
+        if EXTERNAL in fit:
+            config = fit_external(program, config)
         run = run_program(program, config)
-    except (ProgramError, CycleError) as error:
+    except (ConfigError, ProgramError, CycleError) as error:
         return Outcome(cycles=None, reason=str(error))
     counters: dict[Counter, int] = run.counters
     strips = [(len(command.lengths), len(command.issued)) for command in run.commands]
     return Outcome(
         cycles=run.cycles,
         counters={counter.name.lower(): count for counter, count in counters.items()},
+        fitted={name: sizes_of(config)[name] for name in fit},
         passes=sum(passes * count for passes, count in strips),
         vectors=sum(
             command.instruction["pixels"] * command.instruction["tiles"] for command in run.commands

@@ -4,6 +4,7 @@ As a TOML file::
 
     base = "ulx3s-85f"                        # preset: all sizes that are not in the space
     objectives = ["images_per_second", "lut4"]
+    fit = ["activation_words", "stream_vectors"]    # as deep as the model needs
 
     [space]
     columns = [4, 8]
@@ -25,6 +26,7 @@ from typing import Any
 from hw.board.ulx3s import Board
 from hw.config import AcceleratorConfig, ConfigError, preset
 
+from .fitting import FITTED
 from .metrics import METRICS
 from .space import Dimension, Space, SpaceError
 
@@ -36,14 +38,14 @@ _DEFAULT_SIZES = {
     "columns": (2, 4, 8, 16),
     "granules": (1, 2, 3, 4, 6, 9),
     "drain_lanes": (1, 2, 4, 8),
-    "count_width": (10, 13),
-    "column_granules": (256, 512, 1024, 2048),
-    "weight_words": (256, 512, 1024, 2048, 4096),
-    "activation_words": (1024, 2048, 4096, 8192),
+    "count_width": (9, 11, 13),
+    "column_granules": (128, 256, 512, 1024, 2048),
+    "weight_words": (128, 256, 512, 1024, 2048, 4096),
     "comparators": (1, 3),
 }
-"""What a search varies if it is not told: sizes that cycles and area depend on."""
-_KEYS = ("base", "objectives", "space", "limits")
+"""What a search varies if it is not told: sizes that cycles and area depend on. All other depths
+follow the model."""
+_KEYS = ("base", "objectives", "fit", "space", "limits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class Question:
     space: Space
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     """Names of :data:`sim.explore.metrics.METRICS`, the most important first."""
+    fit: tuple[str, ...] = ()
+    """Depths that follow the model, in the order of ``fitting.FITTED``."""
     limits: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Least value of a metric that is maximized, largest value of another one."""
 
@@ -64,6 +68,12 @@ class Question:
         for name in self.objectives:
             if name not in METRICS:
                 raise SpaceError(f"objectives must be of {', '.join(METRICS)}, not {name!r}")
+        varied = {dimension.name for dimension in self.space.dimensions}
+        for name in self.fit:
+            if name not in FITTED:
+                raise SpaceError(f"fit must be of {', '.join(FITTED)}, not {name!r}")
+            if name in varied:
+                raise SpaceError(f"{name} must be in space or in fit, not in both")
         for name, limit in self.limits.items():
             if name not in METRICS:
                 raise SpaceError(f"limits.{name} must be one of {', '.join(METRICS)}")
@@ -74,7 +84,12 @@ class Question:
 def default_question(board: Board) -> Question:
     """Everything that matters, around the board's preset."""
     base = preset(board.preset)
-    return Question(space=_space(base, _DEFAULT_SIZES))
+    return Question(space=_space(base, _DEFAULT_SIZES), fit=_rest(_DEFAULT_SIZES))
+
+
+def _rest(sizes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Depths that follow the model because the space does not have them."""
+    return tuple(name for name in FITTED if name not in sizes)
 
 
 def read_question(path: Path, board: Board) -> Question:
@@ -103,14 +118,24 @@ def _question(content: Mapping[str, Any], board: Board) -> Question:
     if not isinstance(name, str):
         raise SpaceError(f"base must be the name of a preset, not {name!r}")
     sizes = _table(content, "space", dict(_DEFAULT_SIZES))
-    objectives = content.get("objectives", list(DEFAULT_OBJECTIVES))
-    if not isinstance(objectives, list) or not all(isinstance(o, str) for o in objectives):
-        raise SpaceError(f"objectives must be a list of names, not {objectives!r}")
+    fit = _names(content, "fit", _rest(sizes))
     return Question(
         space=_space(preset(name), sizes),
-        objectives=tuple(objectives),
+        objectives=_names(content, "objectives", DEFAULT_OBJECTIVES),
+        fit=tuple(dict.fromkeys(sorted(fit, key=_place))),
         limits=_table(content, "limits", {}),
     )
+
+
+def _names(content: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    names = content.get(key, list(default))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SpaceError(f"{key} must be a list of names, not {names!r}")
+    return tuple(names)
+
+
+def _place(name: str) -> int:
+    return FITTED.index(name) if name in FITTED else len(FITTED)
 
 
 def _table(content: Mapping[str, Any], key: str, default: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from .metrics import METRICS
 
 __all__ = ["Sampler", "StudyError"]
 
-_EXCESS = "excess"
 _PROBLEMS = "problems"
 
 
@@ -53,13 +51,9 @@ class Sampler:
                 f"study {path} must be a journal of Optuna {optuna.__version__}: {error!r}; remove "
                 "the file or choose another --output"
             ) from error
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            earlier = self._journal.get_trials(deepcopy=False)
-            # The seed alone would propose the same points again when a search goes on.
-            nsga = optuna.samplers.NSGAIISampler(
-                population_size=batch, seed=seed + len(earlier), constraints_func=_constraints
-            )
+        earlier = self._journal.get_trials(deepcopy=False)
+        # The seed alone would propose the same points again when a search goes on.
+        nsga = optuna.samplers.NSGAIISampler(population_size=batch, seed=seed + len(earlier))
         self._study = optuna.create_study(directions=directions, sampler=nsga)
         self._study.add_trials(earlier)
         self._asked: list[Trial] = []
@@ -92,7 +86,8 @@ class Sampler:
             if not candidate.metrics:
                 finished.append(self._study.tell(trial, state=TrialState.FAIL))
                 continue
-            trial.set_user_attr(_EXCESS, list(candidate.excess))
+            for name, excess in zip(self._judge.limit_names, candidate.excess, strict=True):
+                trial.set_constraint(name, excess)
             values = [candidate.metrics[name] for name in self._judge.question.objectives]
             finished.append(self._study.tell(trial, values))
         self._asked = []
@@ -103,7 +98,3 @@ class Sampler:
             dimension.name: dimension.values[params[dimension.name]]
             for dimension in self._dimensions
         }
-
-
-def _constraints(trial: FrozenTrial) -> Sequence[float]:
-    return trial.user_attrs[_EXCESS]

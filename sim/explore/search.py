@@ -108,7 +108,7 @@ def search(
                 known[name] = judge.unbuildable(point, str(error))
                 note(known[name])
                 continue
-            key = outcome_key(model_hash, config)
+            key = outcome_key(model_hash, config, judge.question.fit)
             outcome = store.get(key)
             if outcome is not None:
                 known[name] = judge.judge(point, config, outcome)
@@ -170,6 +170,7 @@ def _study_name(judge: Judge, model_hash: str, seed: int) -> str:
             source_hash(),
             repr(question.space),
             question.objectives,
+            question.fit,
             sorted(question.limits.items()),
             judge.board.name,
             judge.clock.mhz,

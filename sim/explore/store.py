@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +25,7 @@ VERSION = 1
 """Of the file's tables."""
 _ROOT = Path(__file__).parent.parent.parent
 _SOURCES = ("compiler", "hw", "golden", "sim/cycles")
-"""Folders whose files decide about an outcome, beside :mod:`sim.explore.evaluation`."""
+"""Folders whose files decide about an outcome, beside the evaluation itself."""
 _PACKAGES = ("amaranth", "numpy", "onnx")
 
 
@@ -38,7 +38,7 @@ def source_hash() -> str:
     """Hash of the sources and the packages that decide about an outcome."""
     digest = hashlib.sha256()
     paths = [path for folder in _SOURCES for path in (_ROOT / folder).rglob("*.py")]
-    paths.append(Path(__file__).parent / "evaluation.py")
+    paths += [Path(__file__).parent / name for name in ("evaluation.py", "fitting.py")]
     for path in sorted(paths):
         digest.update(path.relative_to(_ROOT).as_posix().encode())
         digest.update(path.read_bytes())
@@ -47,9 +47,11 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def outcome_key(model_hash: str, config: AcceleratorConfig) -> str:
-    """Key of a model's outcome on a configuration, whatever that is called."""
-    text = json.dumps([model_hash, sizes_of(config), source_hash()])
+def outcome_key(model_hash: str, config: AcceleratorConfig, fit: Collection[str] = ()) -> str:
+    """Key of a model's outcome on a configuration, whatever that is called; depths that follow the
+    model do not count."""
+    sizes = {name: value for name, value in sizes_of(config).items() if name not in fit}
+    text = json.dumps([model_hash, sizes, sorted(fit), source_hash()])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

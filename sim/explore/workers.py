@@ -14,7 +14,7 @@ from hw.config import AcceleratorConfig
 from .evaluation import Outcome, evaluate
 from .store import source_hash
 
-__all__ = ["ClusterWorkers", "InProcess", "LocalWorkers", "WorkerError", "Workers"]
+__all__ = ["ClusterWorkers", "Evaluate", "InProcess", "LocalWorkers", "WorkerError", "Workers"]
 
 LOSSES = 3
 """Times in a row that workers may be lost before one of them has finished anything."""
