@@ -42,6 +42,7 @@ def compile_network(
     config: AcceleratorConfig,
     *,
     staged: Collection[Table] = frozenset(Table),
+    plan: Plan | None = None,
 ) -> Program:
     """Compile an integer network. Same input, same bytes.
 
@@ -50,13 +51,14 @@ def compile_network(
         config: Sizes.
         staged: Tables whose resident parts are packed. With fewer the program cannot be run, but
             its cycles are the same as long as the passes are there.
+        plan: That of ``network`` for ``config``, if it is known.
 
     Raises:
         ProgramError: The network has no program for these sizes; the text has the numbers.
     """
     if not network.layers or not isinstance(network.layers[-1].outputs, RawOutput):
         raise ProgramError("network must end in a layer with raw output")
-    plan = plan_network(network, config)
+    plan = plan or plan_network(network, config)
     image = MemoryImage()
     emitter = Emitter(network, plan, config, image)
     placed = place_tables(plan)

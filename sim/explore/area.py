@@ -32,6 +32,10 @@ PLACED_PER_LUT4 = 1.11
 of their own, and passes constants through LUTs. The measured pairs are in ``docs/explore.md``."""
 
 
+LEAST_MEASUREMENTS = 8
+"""More than any block has features."""
+
+
 class AreaModelError(ValueError):
     """Too few measurements to fit the model."""
 
@@ -102,7 +106,12 @@ def _elements(config: AcceleratorConfig) -> int:
 Features = Callable[[AcceleratorConfig], Sequence[float]]
 
 
-def _lane_features(config: AcceleratorConfig) -> Sequence[float]:
+def _element_ff(config: AcceleratorConfig) -> Sequence[float]:
+    elements = _elements(config)
+    return elements, elements * config.array.lanes, elements * config.array.count_width
+
+
+def _lane_lut4(config: AcceleratorConfig) -> Sequence[float]:
     """A lane combines the counts of its columns by OR, bit by bit; a LUT4 takes three more."""
     array = config.array
     lanes = array.rows * array.drain_lanes
@@ -110,7 +119,14 @@ def _lane_features(config: AcceleratorConfig) -> Sequence[float]:
     return lanes, lanes * array.count_width, lanes * array.count_width * gates
 
 
-def _compute_features(config: AcceleratorConfig) -> Sequence[float]:
+def _lane_ff(config: AcceleratorConfig) -> Sequence[float]:
+    """A lane holds the accumulators of its columns."""
+    array = config.array
+    lanes = array.rows * array.drain_lanes
+    return lanes, lanes * array.count_width, lanes * array.drain_period
+
+
+def _compute_lut4(config: AcceleratorConfig) -> Sequence[float]:
     """Per column: operands, and the addresses of its buffers; per row the queue's output."""
     array, memory = config.array, config.memory
     offset = ceil_log2(memory.column_granules)
@@ -123,6 +139,21 @@ def _compute_features(config: AcceleratorConfig) -> Sequence[float]:
         array.rows,
         array.columns,
     )
+
+
+def _compute_ff(config: AcceleratorConfig) -> Sequence[float]:
+    """Per column: operands, offsets on their way, addresses; per row the queue's output."""
+    array, memory = config.array, config.memory
+    offset = ceil_log2(memory.column_granules)
+    ports = 2 * array.columns * -(-array.granules // 2)
+    return 1, array.columns * array.lanes, ports * offset, array.rows, array.columns
+
+
+def _known_ff(config: AcceleratorConfig, block: str) -> int:
+    """Flip-flops that are known without a fit: weights and mask hop from column to column."""
+    array = config.array
+    hops = (array.columns - 1) * (array.rows + 1) * array.lanes
+    return hops if block == "compute" else 0
 
 
 def _post_features(config: AcceleratorConfig) -> Sequence[float]:
@@ -148,23 +179,19 @@ def _memory_features(config: AcceleratorConfig) -> Sequence[float]:
     return 1, config.array.rows, config.memory.external_words / 1024
 
 
-_FEATURES: dict[str, Features] = {
-    "elements": lambda config: (
-        _elements(config),
-        _elements(config) * config.array.lanes,
-        _elements(config) * config.array.count_width,
-    ),
-    "drain lanes": _lane_features,
-    "compute": _compute_features,
-    "post": _post_features,
-    "fill": _fill_features,
-    "dma": _dma_features,
-    "sequencer": _constant,
-    "control": _constant,
-    "memories": _memory_features,
-    "host link": _constant,
+_FEATURES: dict[str, tuple[Features, Features]] = {
+    "elements": (_element_ff, _element_ff),
+    "drain lanes": (_lane_lut4, _lane_ff),
+    "compute": (_compute_lut4, _compute_ff),
+    "post": (_post_features, _post_features),
+    "fill": (_fill_features, _fill_features),
+    "dma": (_dma_features, _dma_features),
+    "sequencer": (_constant, _constant),
+    "control": (_constant, _constant),
+    "memories": (_memory_features, _memory_features),
+    "host link": (_constant, _constant),
 }
-"""Of both LUT4 and flip-flops; the LUT4 of the elements are exact and need none."""
+"""Of LUT4 and of flip-flops; the LUT4 of the elements are exact and need none."""
 
 
 _DISTRIBUTED = {
@@ -203,28 +230,27 @@ class AreaModel:
     placed_per_lut4 = PLACED_PER_LUT4
 
     def __init__(self, measurements: Sequence[Measurement]) -> None:
-        most = max(len(features(measurements[0].config)) for features in _FEATURES.values())
-        if len(measurements) < most:
+        if len(measurements) < LEAST_MEASUREMENTS:
             raise AreaModelError(
-                f"area model must have at least {most} measurements, not {len(measurements)}: run "
-                "`lqfpga calibrate`"
+                f"area model must have at least {LEAST_MEASUREMENTS} measurements, not "
+                f"{len(measurements)}: run `lqfpga calibrate`"
             )
         self.measurements = list(measurements)
         configs = [entry.config for entry in measurements]
         self._lut4: dict[str, np.ndarray] = {}
         self._ff: dict[str, np.ndarray] = {}
-        for block in BLOCKS:
-            matrix = np.array([_FEATURES[block](config) for config in configs], float)
-            known = np.array([_exact_lut4(config, block) for config in configs], float)
-            luts = np.array([entry.lut4[block] for entry in measurements], float) - known
-            ffs = np.array([entry.ff[block] for entry in measurements], float)
-            # Relative errors count, as configurations differ by a factor of ten.
-            weights = 1 / np.array([entry.lut4_total for entry in measurements], float)
+        # Relative errors count, as configurations differ by a factor of ten.
+        weights = 1 / np.array([entry.lut4_total for entry in measurements], float)
+        for block, (lut4_features, ff_features) in _FEATURES.items():
+            known = [_exact_lut4(config, block) for config in configs]
+            luts = [entry.lut4[block] for entry in measurements]
+            ffs = [entry.ff[block] for entry in measurements]
+            rest = np.array(luts, float) - np.array(known, float)
             if block == "elements":
-                self._lut4[block] = np.zeros(matrix.shape[1])
-            else:
-                self._lut4[block] = _least_squares(matrix, luts, weights)
-            self._ff[block] = _least_squares(matrix, ffs, weights)
+                rest[:] = 0
+            self._lut4[block] = _least_squares(lut4_features, configs, rest, weights)
+            rest = np.array(ffs, float) - [_known_ff(config, block) for config in configs]
+            self._ff[block] = _least_squares(ff_features, configs, rest, weights)
 
     @property
     def fingerprint(self) -> str:
@@ -235,10 +261,11 @@ class AreaModel:
     def predict(self, config: AcceleratorConfig) -> Area:
         """The area of a configuration, whatever its size."""
         lut4, ff = {}, {}
-        for block in BLOCKS:
-            features = np.array(_FEATURES[block](config), float)
-            lut4[block] = _exact_lut4(config, block) + float(features @ self._lut4[block])
-            ff[block] = float(features @ self._ff[block])
+        for block, (lut4_features, ff_features) in _FEATURES.items():
+            fitted = float(np.array(lut4_features(config)) @ self._lut4[block])
+            lut4[block] = _exact_lut4(config, block) + fitted
+            fitted = float(np.array(ff_features(config)) @ self._ff[block])
+            ff[block] = _known_ff(config, block) + fitted
         memories = memories_of(config).values()
         return Area(
             lut4=lut4,
@@ -266,6 +293,12 @@ class AreaModel:
         ]
 
 
-def _least_squares(matrix: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    solution, *_ = np.linalg.lstsq(matrix * weights[:, None], values * weights, rcond=None)
+def _least_squares(
+    features: Features,
+    configs: Sequence[AcceleratorConfig],
+    values: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    matrix = np.array([features(config) for config in configs], float) * weights[:, None]
+    solution, *_ = np.linalg.lstsq(matrix, values * weights, rcond=None)
     return solution

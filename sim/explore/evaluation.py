@@ -57,9 +57,9 @@ def evaluate(
             matter.
     """
     try:
-        config = fit_tables(network, config, fit)
+        config, plan = fit_tables(network, config, fit)
         # Of the tables that stay on chip only the passes decide about cycles.
-        program = compile_network(network, config, staged=(Table.PASSES,))
+        program = compile_network(network, config, staged=(Table.PASSES,), plan=plan)
         if EXTERNAL in fit:
             config = fit_external(program, config)
         run = run_program(program, config)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from compiler.placement import allocate
 from compiler.plan import plan_network
 from compiler.program import Program
-from compiler.units import Table
+from compiler.units import Plan, Table, divide
 from golden.integer_network import IntegerNetwork
 from hw.config import AcceleratorConfig, preset
 
@@ -36,8 +36,8 @@ LEAST, EXTERNAL_STEP = 16, 1024
 
 def fit_tables(
     network: IntegerNetwork, config: AcceleratorConfig, names: Collection[str]
-) -> AcceleratorConfig:
-    """``config`` with each depth in ``names`` as small as the network needs.
+) -> tuple[AcceleratorConfig, Plan]:
+    """``config`` with each depth in ``names`` as small as the network needs, and the plan for it.
 
     A table that would not fit the deepest memory gets that: it is loaded piece by piece. The
     external memory is the deepest, see :func:`fit_external`.
@@ -46,7 +46,7 @@ def fit_tables(
         ProgramError: The network cannot be mapped even with the deepest memories.
     """
     if not names:
-        return config
+        return config, plan_network(network, config)
     limits = sizes_of(preset("simulation-large"))
     large = changed(config, {name: limits[name] for name in names}, name=config.name)
     plan = plan_network(network, large)
@@ -58,7 +58,11 @@ def fit_tables(
         **{name: sum(p.total(table) for p in plan.layers) for name, table in _TABLES.items()},
     }
     depths = {name: min(_depth(needs[name]), limits[name]) for name in names}
-    return changed(config, depths, name=config.name)
+    fitted = changed(config, depths, name=config.name)
+    # Of the depths only these decide how a layer is planned: whether passes may be shared.
+    if all(layer.tables is None or layer.tables.fits_half(fitted) for layer in plan.layers):
+        return fitted, divide(list(plan.layers), fitted)
+    return fitted, plan_network(network, fitted)
 
 
 def fit_external(program: Program, config: AcceleratorConfig) -> AcceleratorConfig:

@@ -16,7 +16,6 @@ from hw.compute.passes import pass_step
 from hw.compute.timing import ComputeTiming
 from hw.config import AcceleratorConfig
 from hw.delay import ROWS_PER_COPY
-from hw.memory.external import is_preloaded
 from hw.payloads import threshold_group
 
 __all__ = ["LUTS_PER_DISTRIBUTED", "Cells", "mapped", "memories_of"]
@@ -78,7 +77,6 @@ def memories_of(config: AcceleratorConfig) -> Mapping[str, Cells]:
     rows, granules = array.rows, array.granules
     step = pass_step(config)
     offset = ceil_log2(memory.column_granules)
-    external = Cells() if is_preloaded(memory.external_words) else mapped(memory.external_words, 32)
     return {
         "column buffers": mapped(
             memory.column_granules,
@@ -100,6 +98,6 @@ def memories_of(config: AcceleratorConfig) -> Mapping[str, Cells]:
             datapath.stream_width * min(rows, ROWS_PER_COPY),
             count=-(-rows // ROWS_PER_COPY),
         ),
-        "external": external,
+        "external": mapped(memory.external_words, 32),
         "link": Cells(block_rams=LINK_BLOCK_RAMS),
     }

@@ -39,8 +39,8 @@ _DEFAULT_SIZES = {
     "granules": (1, 2, 3, 4, 6, 9),
     "drain_lanes": (1, 2, 4, 8),
     "count_width": (9, 11, 13),
-    "column_granules": (128, 256, 512, 1024, 2048),
-    "weight_words": (128, 256, 512, 1024, 2048, 4096),
+    "column_granules": (1024, 2048, 4096),
+    "weight_words": (256, 512, 1024, 2048, 4096, 8192),
     "comparators": (1, 3),
 }
 """What a search varies if it is not told: sizes that cycles and area depend on. All other depths

@@ -147,14 +147,19 @@ class ClusterWorkers:
     """Workers of a Dask cluster. The scheduler gives what a lost one had to another one."""
 
     def __init__(
-        self, network: IntegerNetwork, address: str, *, function: Evaluate = evaluate
+        self,
+        network: IntegerNetwork,
+        address: str,
+        *,
+        function: Evaluate = evaluate,
+        timeout: float = CONNECT_SECONDS,
     ) -> None:
         """Connect to the scheduler; raises :class:`WorkerError` if there is none."""
         from distributed import Client
 
         self._function = function
         try:
-            self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            self._client = Client(address, timeout=timeout, set_as_default=False)
         except (OSError, ValueError) as error:
             raise WorkerError(f"scheduler must run at {address}: {error}") from error
         self.count = sum(self._client.nthreads().values())
