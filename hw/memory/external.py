@@ -5,6 +5,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.payloads import MemoryPortSignature
+from hw.stream import StreamQueue
 
 __all__ = ["PRELOADED", "BlockExternalMemory", "is_preloaded"]
 
@@ -12,6 +13,8 @@ ADDRESS_WIDTH = 24
 LENGTH_WIDTH = 20
 BLOCK_WORDS = 1 << 16
 """More words than block RAM can ever hold."""
+QUEUE_WORDS = 4
+"""Words that were read and wait for the reader; three keep the block RAM busy."""
 PRELOADED = "preloaded_memory"
 """Verilog module of larger memories, in the file of that name."""
 
@@ -160,24 +163,25 @@ class BlockExternalMemory(wiring.Component):
         issue: Value,
         go: Value,
     ) -> Value:
-        """Block RAM read and output register; returns whether a word may be issued."""
+        """Block RAM and the queue behind it; returns whether a word may be issued.
+
+        The reader's ``ready`` comes late and ends at the queue: whether the block RAMs, which lie
+        far apart, read another word depends on registers alone.
+        """
+        m.submodules.words = words = StreamQueue(unsigned(32), depth=QUEUE_WORDS)
         fetched = Signal()
         is_word = Signal()
-        output = self.port.read_data
-        take = Signal()
         can_issue = Signal()
+        wiring.connect(m, words.o, wiring.flipped(self.port.read_data))
         m.d.comb += [
-            take.eq((~output.valid | output.ready) & go),
-            can_issue.eq(~fetched | take),
+            # A word that was fetched enters the queue in the next cycle.
+            can_issue.eq((words.level + fetched < QUEUE_WORDS) & go),
             read.addr.eq(address),
-            read.en.eq(can_issue),
+            read.en.eq(1),
+            words.i.valid.eq(fetched),
+            words.i.payload.eq(Mux(is_word, read.data, 0)),
         ]
-        with m.If(can_issue):
-            m.d.sync += [fetched.eq(issue), is_word.eq(enable)]
-        with m.If(output.ready):
-            m.d.sync += output.valid.eq(0)
-        with m.If(take):
-            m.d.sync += [output.valid.eq(fetched), output.payload.eq(Mux(is_word, read.data, 0))]
+        m.d.sync += [fetched.eq(issue), is_word.eq(enable)]
         return can_issue
 
     def _stall(self, m: Module) -> Value:
