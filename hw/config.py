@@ -127,7 +127,7 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("column_granules", 16, 8192),
-            ("weight_words", 16, 16384),
+            ("weight_words", 16, 65536),
             ("coefficient_words", 16, 4096),
             ("parameter_words", 16, 8192),
             ("window_entries", 16, 2048),
@@ -224,7 +224,7 @@ _SIMULATION_LARGE = AcceleratorConfig(
     array=_ULX3S_85F.array,
     memory=MemoryConfig(
         column_granules=8192,
-        weight_words=16384,
+        weight_words=32768,
         coefficient_words=4096,
         parameter_words=8192,
         window_entries=2048,
