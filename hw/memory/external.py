@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.payloads import MemoryPortSignature
 from hw.stream import StreamQueue
 
-__all__ = ["PRELOADED", "BlockExternalMemory", "is_preloaded"]
+__all__ = ["PRELOADED", "BlockExternalMemory", "is_preloaded", "word_ports"]
 
 ADDRESS_WIDTH = 24
 LENGTH_WIDTH = 20
@@ -22,6 +22,30 @@ PRELOADED = "preloaded_memory"
 def is_preloaded(words: int) -> bool:
     """Whether a memory of that size is for simulation only, and starts with a file's contents."""
     return words > BLOCK_WORDS
+
+
+def word_ports(
+    m: Module, storage: memory.Memory | None, words: int
+) -> tuple[memory.WritePort, memory.ReadPort]:
+    """A port to write and one to read 32-bit words of ``storage``, or of the module in Verilog."""
+    if storage is not None:
+        m.submodules.memory = storage
+        return storage.write_port(), storage.read_port()
+    shapes = {"addr_width": ADDRESS_WIDTH, "shape": unsigned(32)}
+    write = memory.WritePort.Signature(**shapes).create()
+    read = memory.ReadPort.Signature(**shapes).create()
+    m.submodules.memory = Instance(
+        PRELOADED,
+        p_WORDS=words,
+        i_clk=ClockSignal(),
+        i_read_address=read.addr,
+        i_read_enable=read.en,
+        o_read_data=read.data,
+        i_write_address=write.addr,
+        i_write_enable=write.en,
+        i_write_data=write.data,
+    )
+    return write, read
 
 
 class BlockExternalMemory(wiring.Component):
@@ -82,7 +106,7 @@ class BlockExternalMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        write, read = self._ports(m)
+        write, read = word_ports(m, self.memory, self._words)
         address = Signal(ADDRESS_WIDTH)
         left = Signal(LENGTH_WIDTH)
         wait = Signal(range(self._latency + 1))
@@ -132,27 +156,6 @@ class BlockExternalMemory(wiring.Component):
                     m.d.comb += write.en.eq(inside)
                     step("IDLE")
         return m
-
-    def _ports(self, m: Module) -> tuple[memory.WritePort, memory.ReadPort]:
-        """A port to write and one to read, of block RAM or of the module in Verilog."""
-        if self.memory is not None:
-            m.submodules.memory = self.memory
-            return self.memory.write_port(), self.memory.read_port()
-        shapes = {"addr_width": ADDRESS_WIDTH, "shape": unsigned(32)}
-        write = memory.WritePort.Signature(**shapes).create()
-        read = memory.ReadPort.Signature(**shapes).create()
-        m.submodules.memory = Instance(
-            PRELOADED,
-            p_WORDS=self._words,
-            i_clk=ClockSignal(),
-            i_read_address=read.addr,
-            i_read_enable=read.en,
-            o_read_data=read.data,
-            i_write_address=write.addr,
-            i_write_enable=write.en,
-            i_write_data=write.data,
-        )
-        return write, read
 
     def _read_pipeline(
         self,
