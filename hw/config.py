@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from .memory.sdram_part import SdramPart, sdram_part
+
 __all__ = [
     "PRESETS",
     "AcceleratorConfig",
@@ -177,6 +179,25 @@ class AcceleratorConfig:
     clock_mhz: float = 50.0
     """Clock that the board build of this preset asks for."""
 
+    sdram: str | None = None
+    """Part that is the external memory, as in ``hw.memory.sdram_part``; None: block RAM."""
+
+    def __post_init__(self) -> None:
+        part = self.sdram_part
+        if part is None:
+            return
+        part.timing(self.clock_mhz)
+        if self.memory.external_words != part.words:
+            raise ConfigError(
+                f"memory external_words must be {part.words}, the size of the SDRAM {part.name}, "
+                f"not {self.memory.external_words}"
+            )
+
+    @property
+    def sdram_part(self) -> SdramPart | None:
+        """The part that is the external memory; None: block RAM."""
+        return None if self.sdram is None else sdram_part(self.sdram)
+
     @cached_property
     def fingerprint(self) -> int:
         """32-bit hash of all sizes: a program carries it, the accelerator reports it."""
@@ -190,6 +211,8 @@ class AcceleratorConfig:
         """18 x 18 multipliers: the drain's and one affine multiplier per row."""
         return self.array.rows * (self.array.drain_lanes + 1)
 
+
+_BOARD_PART = "16Mx16"
 
 _TINY = AcceleratorConfig(
     name="tiny",
@@ -255,29 +278,33 @@ _ULX3S_12F = AcceleratorConfig(
     clock_mhz=50.0,
 )
 
+_ULX3S_45F = replace(
+    _ULX3S_12F,
+    name="ulx3s-45f",
+    array=replace(_ULX3S_12F.array, rows=8),
+    memory=replace(
+        _ULX3S_12F.memory,
+        parameter_words=1024,
+        pass_entries=256,
+        threshold_groups=128,
+        activation_words=4096,
+        stream_vectors=1024,
+        external_words=8192,
+    ),
+)
+
+_BOARDS = (_ULX3S_12F, replace(_ULX3S_12F, name="ulx3s-25f"), _ULX3S_45F, _ULX3S_85F)
+
+
+def _with_sdram(config: AcceleratorConfig) -> AcceleratorConfig:
+    """The preset with the memory chip of the board behind the port, all boards have the same."""
+    memory = replace(config.memory, external_words=sdram_part(_BOARD_PART).words)
+    return replace(config, name=f"{config.name}-sdram", memory=memory, sdram=_BOARD_PART)
+
+
 PRESETS: dict[str, AcceleratorConfig] = {
     config.name: config
-    for config in (
-        _TINY,
-        _ULX3S_12F,
-        replace(_ULX3S_12F, name="ulx3s-25f"),
-        replace(
-            _ULX3S_12F,
-            name="ulx3s-45f",
-            array=replace(_ULX3S_12F.array, rows=8),
-            memory=replace(
-                _ULX3S_12F.memory,
-                parameter_words=1024,
-                pass_entries=256,
-                threshold_groups=128,
-                activation_words=4096,
-                stream_vectors=1024,
-                external_words=8192,
-            ),
-        ),
-        _ULX3S_85F,
-        _SIMULATION_LARGE,
-    )
+    for config in (_TINY, *_BOARDS, *map(_with_sdram, _BOARDS), _SIMULATION_LARGE)
 }
 
 

@@ -17,8 +17,10 @@ from .sdram_pins import (
     mode_register,
 )
 
-__all__ = ["QUEUE_WORDS", "SdramController"]
+__all__ = ["PAD_CYCLES", "QUEUE_WORDS", "SdramController"]
 
+PAD_CYCLES = 2
+"""Registers at the pins of a board: one on the way out, one on the way in."""
 QUEUE_WORDS = 64
 """Words of the queue behind the data pins: a burst of that length never waits for its reader."""
 INITIAL_REFRESHES = 8
@@ -52,8 +54,8 @@ class SdramController(wiring.Component):
     port: In(MemoryPortSignature())
     #: Pins.
     pins: Out(SdramPinsSignature())
-    #: One cycle, before a run begins: close and refresh all rows, so that all runs are alike.
-    align: In(1)
+    #: A run is under way. Its begin closes and refreshes all rows, so that all runs are alike.
+    busy: In(1)
     #: The part has been initialised.
     ready: Out(1)
 
@@ -136,10 +138,11 @@ class SdramController(wiring.Component):
         """1 while a refresh is due."""
         left = Signal(range(self.timing.refi), init=self.timing.refi - 1)
         due = Signal()
-        m.d.sync += left.eq(Mux((left == 0) | self.align, self.timing.refi - 1, left - 1))
+        begins = self.busy & ~delayed(m, self.busy, name="busy")
+        m.d.sync += left.eq(Mux((left == 0) | begins, self.timing.refi - 1, left - 1))
         with m.If(refreshed):
             m.d.sync += due.eq(0)
-        with m.If((left == 0) | self.align):
+        with m.If((left == 0) | begins):
             m.d.sync += due.eq(1)
         return due
 

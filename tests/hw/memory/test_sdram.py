@@ -2,19 +2,15 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from hw.delay import delayed
-from hw.memory.sdram import QUEUE_WORDS, SdramController
-from hw.memory.sdram_model import SdramModel, SdramRule
+from hw.memory.sdram import QUEUE_WORDS
+from hw.memory.sdram_model import SdramRule
 from hw.memory.sdram_part import SDRAM_PARTS, SdramPart, sdram_part
-from hw.memory.sdram_pins import SdramCommand
-from hw.payloads import MemoryPortSignature
+from hw.memory.sdram_simulated import SimulatedSdram
 
 CLOCK_MHZ = 50
 SMALL = SdramPart(
@@ -34,49 +30,11 @@ SMALL = SdramPart(
 )
 
 
-class Bench(wiring.Component):
-    """A controller, pads and a part."""
-
-    port: In(MemoryPortSignature())
-    align: In(1)
-    ready: Out(1)
-    broken: Out(SdramRule)
-
-    def __init__(
-        self,
-        part: SdramPart,
-        *,
-        pad_cycles: int = 0,
-        controller_part: SdramPart | None = None,
-    ) -> None:
-        self._pads = pad_cycles
-        self.controller = SdramController(
-            controller_part or part, clock_mhz=CLOCK_MHZ, pad_cycles=pad_cycles
-        )
-        self.model = SdramModel(part, clock_mhz=CLOCK_MHZ)
-        super().__init__()
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.controller = controller = self.controller
-        m.submodules.model = model = self.model
-        wiring.connect(m, wiring.flipped(self.port), controller.port)
-        outward = self._pads // 2
-        for name in ("command", "bank", "address", "dq_o", "dq_oe"):
-            source = getattr(controller.pins, name)
-            init = SdramCommand.NOP.value if name == "command" else 0
-            late = delayed(m, source, outward, name=name, init=init)
-            m.d.comb += getattr(model.pins, name).eq(late)
-        m.d.comb += [
-            controller.pins.dq_i.eq(delayed(m, model.pins.dq_i, self._pads - outward, name="dq_i")),
-            controller.align.eq(self.align),
-            self.ready.eq(controller.ready),
-            self.broken.eq(model.broken),
-        ]
-        return m
+def sdram(part: SdramPart, **options: Any) -> SimulatedSdram:
+    return SimulatedSdram(part, clock_mhz=CLOCK_MHZ, **options)
 
 
-def simulate(dut: Bench, bench, limit: int = 60_000) -> None:
+def simulate(dut: SimulatedSdram, bench, limit: int = 60_000) -> None:
     async def guard(ctx):
         for _ in range(limit):
             await ctx.tick()
@@ -94,7 +52,7 @@ def simulate(dut: Bench, bench, limit: int = 60_000) -> None:
     simulator.run()
 
 
-async def request(ctx, dut: Bench, address: int, length: int, *, write: bool) -> None:
+async def request(ctx, dut: SimulatedSdram, address: int, length: int, *, write: bool) -> None:
     requests = dut.port.requests
     ctx.set(requests.payload, {"address": address, "length": length, "write": write})
     ctx.set(requests.valid, 1)
@@ -102,7 +60,9 @@ async def request(ctx, dut: Bench, address: int, length: int, *, write: bool) ->
     ctx.set(requests.valid, 0)
 
 
-async def write_burst(ctx, dut: Bench, address: int, words: list[int], chance: float, rng) -> None:
+async def write_burst(
+    ctx, dut: SimulatedSdram, address: int, words: list[int], chance: float, rng
+) -> None:
     await request(ctx, dut, address, len(words), write=True)
     stream = dut.port.write_data
     for word in words:
@@ -114,7 +74,9 @@ async def write_burst(ctx, dut: Bench, address: int, words: list[int], chance: f
         ctx.set(stream.valid, 0)
 
 
-async def read_burst(ctx, dut: Bench, address: int, length: int, chance: float, rng) -> list[int]:
+async def read_burst(
+    ctx, dut: SimulatedSdram, address: int, length: int, chance: float, rng
+) -> list[int]:
     await request(ctx, dut, address, length, write=False)
     stream = dut.port.read_data
     words = []
@@ -138,7 +100,7 @@ def test_random_bursts_keep_data_and_rules(
     print("seed", seed)
     rng = random.Random(seed)
     part = replace(SMALL, cas_latency=cas_latency)
-    dut = Bench(part, pad_cycles=pad_cycles)
+    dut = sdram(part, pad_cycles=pad_cycles)
     contents = dict.fromkeys(range(part.words), 0)
 
     async def bench(ctx):
@@ -158,15 +120,15 @@ def test_random_bursts_keep_data_and_rules(
     simulate(dut, bench)
 
 
-def first_words(dut: Bench, bursts: list[tuple[int, int]]) -> list[list[int]]:
+def first_words(dut: SimulatedSdram, bursts: list[tuple[int, int]]) -> list[list[int]]:
     """Cycles, counted from the request, in which the words of read bursts come."""
     result = []
 
     async def bench(ctx):
         await ctx.tick().until(dut.ready)
-        ctx.set(dut.align, 1)
+        ctx.set(dut.busy, 1)
         await ctx.tick()
-        ctx.set(dut.align, 0)
+        ctx.set(dut.busy, 0)
         ctx.set(dut.port.read_data.ready, 1)
         await ctx.tick().repeat(20)
         for address, length in bursts:
@@ -186,7 +148,7 @@ def first_words(dut: Bench, bursts: list[tuple[int, int]]) -> list[list[int]]:
 
 @pytest.mark.parametrize("pad_cycles", [0, 2])
 def test_a_burst_in_an_open_row_takes_two_cycles_a_word(pad_cycles: int) -> None:
-    dut = Bench(SMALL, pad_cycles=pad_cycles)
+    dut = sdram(SMALL, pad_cycles=pad_cycles)
     first = dut.controller.first_word_cycles
     opened, hit, conflict = first_words(dut, [(0, 4), (4, 4), (SMALL.page_words * 4, 2)])
     timing = dut.controller.timing
@@ -198,7 +160,7 @@ def test_a_burst_in_an_open_row_takes_two_cycles_a_word(pad_cycles: int) -> None
 def test_long_reads_reach_85_percent_of_the_pins() -> None:
     """Bursts of 64 words, as the DMA engine asks for, one behind the other, refreshes included."""
     part = sdram_part("16Mx16")
-    dut = Bench(replace(part, row_bits=4, power_up_us=1, refresh_ms=64 / 512))
+    dut = sdram(replace(part, row_bits=4, power_up_us=1, refresh_ms=64 / 512))
     assert dut.controller.timing.refi == part.timing(CLOCK_MHZ).refi
     bursts = [(64 * k, 64) for k in range(60)]
     cycles = [0]
@@ -228,7 +190,7 @@ def test_runs_after_an_alignment_take_the_same_cycles() -> None:
     seed = random.randrange(1 << 32)
     print("seed", seed)
     rng = random.Random(seed)
-    dut = Bench(SMALL)
+    dut = sdram(SMALL)
     runs = []
 
     async def bench(ctx):
@@ -237,9 +199,9 @@ def test_runs_after_an_alignment_take_the_same_cycles() -> None:
             await ctx.tick().repeat(rng.randrange(400))
             await read_burst(ctx, dut, rng.randrange(200), rng.randrange(1, 20), 1.0, rng)
             await ctx.tick().repeat(3)
-            ctx.set(dut.align, 1)
+            ctx.set(dut.busy, 1)
             await ctx.tick()
-            ctx.set(dut.align, 0)
+            ctx.set(dut.busy, 0)
             await ctx.tick().repeat(dut.controller.timing.ras + 20)
             ctx.set(dut.port.read_data.ready, 1)
             cycles = []
@@ -273,7 +235,7 @@ def test_runs_after_an_alignment_take_the_same_cycles() -> None:
 def test_the_model_notices_a_controller_that_is_too_fast(
     rule: SdramRule, change: dict[str, float]
 ) -> None:
-    dut = Bench(replace(SMALL, **change), controller_part=SMALL)
+    dut = sdram(replace(SMALL, **change), controller_part=SMALL)
     seen = []
 
     async def bench(ctx):
@@ -295,7 +257,7 @@ def test_the_model_notices_a_controller_that_is_too_fast(
 
 def test_the_model_notices_refreshes_that_do_not_come() -> None:
     part = replace(SMALL, refresh_ms=SMALL.refresh_ms / 2)
-    dut = Bench(part, controller_part=SMALL)
+    dut = sdram(part, controller_part=SMALL)
     seen = []
 
     async def bench(ctx):
@@ -339,7 +301,7 @@ def test_bad_parts_and_clocks_are_refused() -> None:
 
 def test_a_slow_reader_does_not_lose_words() -> None:
     """A burst longer than the queue waits for its reader."""
-    dut = Bench(SMALL)
+    dut = sdram(SMALL)
     rng = random.Random(1)
     words = [rng.getrandbits(32) for _ in range(QUEUE_WORDS + 40)]
 
