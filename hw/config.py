@@ -212,8 +212,6 @@ class AcceleratorConfig:
         return self.array.rows * (self.array.drain_lanes + 1)
 
 
-_BOARD_PART = "16Mx16"
-
 _TINY = AcceleratorConfig(
     name="tiny",
     array=ArrayConfig(rows=4, columns=4, drain_lanes=2, count_width=10),
@@ -296,15 +294,21 @@ _ULX3S_45F = replace(
 _BOARDS = (_ULX3S_12F, replace(_ULX3S_12F, name="ulx3s-25f"), _ULX3S_45F, _ULX3S_85F)
 
 
-def _with_sdram(config: AcceleratorConfig) -> AcceleratorConfig:
-    """The preset with the memory chip of the board behind the port, all boards have the same."""
-    memory = replace(config.memory, external_words=sdram_part(_BOARD_PART).words)
-    return replace(config, name=f"{config.name}-sdram", memory=memory, sdram=_BOARD_PART)
+def _with_sdram(config: AcceleratorConfig, part: str) -> AcceleratorConfig:
+    """The preset with a memory chip behind the port: all boards have 16Mx16, some 32Mx16."""
+    memory = replace(config.memory, external_words=sdram_part(part).words)
+    return replace(config, name=f"{config.name}-sdram", memory=memory, sdram=part)
 
 
 PRESETS: dict[str, AcceleratorConfig] = {
     config.name: config
-    for config in (_TINY, *_BOARDS, *map(_with_sdram, _BOARDS), _SIMULATION_LARGE)
+    for config in (
+        _TINY,
+        *_BOARDS,
+        *(_with_sdram(board, "16Mx16") for board in _BOARDS),
+        _SIMULATION_LARGE,
+        _with_sdram(_SIMULATION_LARGE, "32Mx16"),
+    )
 }
 
 
