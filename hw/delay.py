@@ -25,12 +25,9 @@ class Register(wiring.Component):
     ----------
     width
         Bits.
-    reset_less
-        For data: a reset leaves what it holds.
     """
 
-    def __init__(self, width: int, *, reset_less: bool = False) -> None:
-        self._reset_less = reset_less
+    def __init__(self, width: int) -> None:
         super().__init__(
             {
                 "i": In(unsigned(width)),  # next value
@@ -40,24 +37,19 @@ class Register(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        register = Signal.like(self.o, name="register", reset_less=self._reset_less)
-        m.d.comb += self.o.eq(register)
-        m.d.sync += register.eq(self.i)
+        m.d.sync += self.o.eq(self.i)
         return m
 
 
-def row_copies(
-    m: Module, value: Any, rows: int, *, name: str, reset_less: bool = False
-) -> list[Any]:
+def row_copies(m: Module, value: Any, rows: int, *, name: str) -> list[Any]:
     """``value`` one cycle later for each of ``rows`` rows: a register per ``ROWS_PER_COPY`` rows.
 
-    A signal of all rows has many loads far from each other; a copy has few, and lies with them.
+    A control signal of all rows has hundreds of loads all over the chip; a copy has few, and lies
+    with them.
     """
     copies = []
     for index in range(-(-rows // ROWS_PER_COPY)):
-        m.submodules[f"{name}_{index}"] = register = Register(
-            len(Value.cast(value)), reset_less=reset_less
-        )
+        m.submodules[f"{name}_{index}"] = register = Register(len(Value.cast(value)))
         m.d.comb += register.i.eq(value)
         copies.append(register.o)
     return [copies[row // ROWS_PER_COPY] for row in range(rows)]

@@ -191,6 +191,7 @@ INSTRUCTION_FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("stride_inner_y", 13, "column granules per step of the second count"),
         Field("stride_outer_x", 13, "column granules per step of the third count"),
         Field("stride_outer_y", 13, "column granules per step of the fourth count"),
+        Field("partial", 1, "1: one strip, whose sums the next command goes on with; no vectors"),
     ),
     Opcode.POST_CONFIG: (
         Field("array", 1, "1: vectors come from the array; 0: zero vectors (stream layers)"),

@@ -7,23 +7,19 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ArrayConfig
-from ..delay import hops, row_copies
+from ..delay import hops
 from .processing_element import ProcessingElement
 
-__all__ = ["ACTIVATION_LATENCY", "ProcessingArray"]
-
-ACTIVATION_LATENCY = 1
-"""Cycles that the activations come before the weights of the same word."""
+__all__ = ["ProcessingArray"]
 
 
 class ProcessingArray(wiring.Component):
     """``rows`` x ``columns`` elements and one counter of ones per column.
 
     Weights, mask and control enter at column 0 and hop to the next column in every cycle; so
-    column c handles a word c cycles after column 0. All rows work at the same time: there is one
-    dimension of skew only. The activations of a column come ``ACTIVATION_LATENCY`` before that,
-    because every few rows have a register of their own for them. ``last`` must be 1 for a cycle
-    after a reset, which clears the elements.
+    column c handles a word c cycles after column 0, and its activations must come then. All
+    rows work at the same time: there is one dimension of skew only. ``last`` must be 1 for a
+    cycle after a reset, which clears the elements.
 
     The counts of a pass appear in ``counts`` and ``ones`` of column c for one cycle,
     ``latency + c`` cycles after the weights of its last word; they are zero otherwise.
@@ -46,7 +42,7 @@ class ProcessingArray(wiring.Component):
             {
                 "weights": In(data.ArrayLayout(lanes, rows)),  # at column 0
                 "mask": In(lanes),  # at column 0; lanes whose ones are counted
-                # ACTIVATION_LATENCY before the weights of the column; zero without a word
+                # column c: c cycles later; zero in cycles without a word
                 "activations": In(data.ArrayLayout(lanes, columns)),
                 # `count_latency` cycles after the weights of the last word of a pass
                 "last": In(1),
@@ -76,20 +72,12 @@ class ProcessingArray(wiring.Component):
         last = hops(m, self.last, config.columns, name="last")
 
         for column, elements in enumerate(self._elements):
-            activations = row_copies(
-                m,
-                self.activations[column],
-                config.rows,
-                name=f"activations_{column}",
-                reset_less=True,
-            )
-            activations.append(activations[-1])
             for row, element in enumerate(elements):
                 m.submodules[f"element_{column}_{row}"] = element
                 target = self.ones[column] if row == config.rows else self.counts[column][row]
                 m.d.comb += [
                     element.weights.eq(weights[row][column]),
-                    element.activations.eq(activations[row]),
+                    element.activations.eq(self.activations[column]),
                     element.last.eq(last[column]),
                     target.eq(element.held),
                 ]

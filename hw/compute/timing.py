@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from amaranth.utils import ceil_log2
 
 from ..config import ArrayConfig
-from .array import ACTIVATION_LATENCY
 from .column import ColumnBuffers
 from .drain import Drain
 from .popcount import popcount_latency
@@ -33,8 +32,8 @@ class ComputeTiming:
 
     @property
     def operand_delay(self) -> int:
-        """From ``array_busy`` to the operands of the word at the elements of column 0."""
-        return WindowTable.latency + ColumnBuffers.latency + ACTIVATION_LATENCY
+        """From ``array_busy`` to the activations of the word at column 0."""
+        return WindowTable.latency + ColumnBuffers.latency
 
     @property
     def count_delay(self) -> int:
