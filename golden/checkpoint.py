@@ -72,6 +72,26 @@ def load_tensors(path: Path, network: LqNetwork) -> dict[str, Tensor]:
     return tensors
 
 
+def take_over(network: LqNetwork, tensors: dict[str, Tensor]) -> int:
+    """Copy the tensors that fit into ``network``; returns how many did.
+
+    A module is taken over whole or not at all: the step count of a 2-bit basis without its
+    moving average would spoil a 3-bit one.
+    """
+    own = network.state_dict()
+    modules: dict[str, list[str]] = {}
+    for name in own:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    fitting = {
+        name: tensors[name]
+        for names in modules.values()
+        if all(n in tensors and tensors[n].shape == own[n].shape for n in names)
+        for name in names
+    }
+    network.load_state_dict(fitting, strict=False)
+    return len(fitting)
+
+
 def load_network(path: Path) -> LqNetwork:
     """The trained network of a checkpoint, in evaluation mode.
 
@@ -87,6 +107,9 @@ def load_network(path: Path) -> LqNetwork:
             config["weight_bits"],
             config["activation_bits"],
             ActivationEncoding(config["encoding"]),
+            # Checkpoints from before there were other sizes and classes do not name them.
+            image_size=config.get("image_size"),
+            classes=config.get("classes"),
         )
         network.load_state_dict(content["model"])
     except UnknownNetwork as error:
