@@ -10,15 +10,19 @@ from collections.abc import Sequence
 
 import torch
 from rich.console import Console
+from rich.progress import Progress as Bar
 
 from golden.checkpoint import CheckpointError
 from golden.data import Cifar10, DataError, load_cifar10
 from golden.distributed import Ranks, choose_device, join_ranks
 from golden.progress import Progress
 from golden.train_arguments import list_recipes, parse_arguments
+from golden.train_benchmark import WARM_UP_STEPS, measure
 from golden.train_config import TrainConfig, TrainResult
 from golden.trainer import Trainer
 from golden.training_data import CifarSource, ImageSource, TrainingError
+
+BENCHMARK_STEPS = 20
 
 __all__ = ["main", "open_source", "run", "train"]
 
@@ -79,8 +83,18 @@ def run(arguments: Sequence[str] | None = None) -> None:
     request = parse_arguments(arguments)
     if request.lists_recipes:
         list_recipes()
+    elif request.benchmarks:
+        _benchmark(request.config)
     else:
         train(request.config)
+
+
+def _benchmark(config: TrainConfig) -> None:
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("steps", total=WARM_UP_STEPS + BENCHMARK_STEPS)
+        times = measure(config, BENCHMARK_STEPS, lambda done: bar.update(task, completed=done))
+    print(times)
 
 
 def main() -> int:

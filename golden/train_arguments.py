@@ -30,9 +30,10 @@ DEFAULT_RECIPES = {"cifar10": "cpu-30", "imagenet": "paper-imagenet"}
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for: a run, or the list of recipes."""
+    """What a command line asks for: a run, its step time instead, or the list of recipes."""
 
     config: TrainConfig
+    benchmarks: bool = False
     lists_recipes: bool = False
 
 
@@ -44,6 +45,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Request:
     """
     parser = _parser()
     options = vars(parser.parse_args(arguments))
+    benchmarks = options.pop("benchmark", False)
     lists_recipes = options.pop("list_recipes", False)
     if "network" not in options and not lists_recipes:
         parser.error("a network must be named, such as resnet20")
@@ -57,7 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Request:
         dataset=options.pop("dataset", None),
     )
     config = find_recipe(name or DEFAULT_RECIPES[base.dataset_name], network).apply(base, **options)
-    return Request(config, lists_recipes)
+    return Request(config, benchmarks, lists_recipes)
 
 
 def list_recipes() -> None:
@@ -115,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     known = ", ".join(trainable_networks())
     parser.add_argument("network", nargs="?", help=f"network to train: {known}")
     parser.add_argument("--list-recipes", action="store_true", help="print the recipes and stop")
+    parser.add_argument(
+        "--benchmark", action="store_true", help="only compare the time of a step with float"
+    )
     option(
         "--recipe",
         str,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from golden import checkpoint
+from golden.basis_updates import BasisUpdates
 from golden.checkpoint import CheckpointError
 from golden.data import Images
 from golden.distributed import Ranks
@@ -104,6 +105,8 @@ class Trainer:
             nesterov=config.nesterov,
         )
         self.history: list[EpochResult] = []
+        self.bases = BasisUpdates(self.network, ranks)
+        self._unfitted: set[str] = set()
         self._resume()
         if config.compile and config.activation_bits is not None:
             compile_quantizers(self.network, device, report)
@@ -187,6 +190,7 @@ class Trainer:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        self.bases.update()
         correct = (scores.argmax(1) == labels).sum()
         return torch.stack((loss.detach().double(), correct.double()))
 
@@ -218,8 +222,19 @@ class Trainer:
             seconds=time.monotonic() - started,
         )
         self.history.append(result)
+        self._report_unfitted()
         self.save()
         return result
+
+    def _report_unfitted(self) -> None:
+        """Name each quantizer that kept an old basis, once."""
+        new = [name for name in self.bases.unfitted() if name not in self._unfitted]
+        self._unfitted.update(new)
+        if new:
+            self.report(
+                f"too few levels in use to fit the basis, which stays as it was, at times in "
+                f"{', '.join(new)}"
+            )
 
 
 class _Totals:

@@ -81,3 +81,17 @@ def test_weight_decay_spares_normalization_and_biases(tmp_path: Path, tiny: Cifa
 def test_batch_must_fit_the_data(tmp_path: Path, tiny: Cifar10) -> None:
     with pytest.raises(TrainingError, match=r"^batch must be at most 24, not 25$"):
         train(replace(tiny_config(tmp_path / "n.pt"), batch=25), tiny)
+
+
+def test_quantizers_that_keep_their_basis_are_named_once(tmp_path: Path, tiny: Cifar10) -> None:
+    lines: list[str] = []
+    trainer = trainer_of(tiny_config(tmp_path / "n.pt"), tiny, lines)
+    with torch.no_grad():
+        trainer.network.bn0.weight.zero_()
+    with quiet() as progress:
+        trainer.epoch(progress)
+        assert len(lines) == 1
+        assert lines[0].startswith("too few levels in use to fit the basis")
+        assert "stages.0.0.quant1" in lines[0]
+        trainer.epoch(progress)
+    assert sum("stages.0.0.quant1" in line for line in lines) == 1
