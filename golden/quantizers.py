@@ -82,7 +82,7 @@ class _PassBelow(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         x, top = ctx.saved_tensors
-        return ctx.gate(grads[0], x, top), None, None, None
+        return ctx.gate(grads[0], x.detach(), top), None, None, None
 
 
 class WeightQuantizer(LearnedQuantizer):

@@ -7,6 +7,7 @@ one process per GPU.
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 import torch
 from rich.console import Console
@@ -68,13 +69,14 @@ def _train(
             config.epochs * trainer.steps_per_epoch,
             len(trainer.history) * trainer.steps_per_epoch,
         )
-        while len(trainer.history) < config.epochs:
-            result = trainer.epoch(progress)
-            progress.line(
-                f"epoch {result.epoch}/{config.epochs}  loss {result.loss:.4f}  "
-                f"train {result.train_accuracy:.2%}  test {result.test_accuracy:.2%}  "
-                f"{result.seconds:.0f} s"
-            )
+        with closing(trainer):
+            while len(trainer.history) < config.epochs:
+                result = trainer.epoch(progress)
+                progress.line(
+                    f"epoch {result.epoch}/{config.epochs}  loss {result.loss:.4f}  "
+                    f"train {result.train_accuracy:.2%}  test {result.test_accuracy:.2%}  "
+                    f"{result.seconds:.0f} s"
+                )
     return TrainResult(config.output, tuple(trainer.history))
 
 

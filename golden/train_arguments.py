@@ -51,12 +51,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Request:
         parser.error("a network must be named, such as resnet20")
     name = options.pop("recipe", None)
     network = options.pop("network", TrainConfig.network)
+    output = options.pop("output", Path(f"{network}.pt"))
     base = TrainConfig(
-        output=options.pop("output", Path(f"{network}.pt")),
+        output=output,
         network=network,
         weight_bits=options.pop("weight_bits", TrainConfig.weight_bits),
         activation_bits=options.pop("activation_bits", TrainConfig.activation_bits),
         dataset=options.pop("dataset", None),
+        log=options.pop("log", output.with_suffix(".logs")),
     )
     config = find_recipe(name or DEFAULT_RECIPES[base.dataset_name], network).apply(base, **options)
     return Request(config, benchmarks, lists_recipes)
@@ -142,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     option("--data", Path, "folder of the data set (default for CIFAR-10: the cache)")
     option("--image-size", int, "height and width of the images, if not the network's own")
     option("--init", Path, "checkpoint to take fitting tensors from, such as a float network's")
+    option("--log", Path, "folder for TensorBoard (default: beside the output, NETWORK.logs)")
+    parser.add_argument(
+        "--no-log", dest="log", action="store_const", const=None, help="write no logs"
+    )
     option("--device", str, "auto, cpu or cuda (default: auto)")
     option("--threads", int, "CPU threads, if not all")
     option("--workers", int, f"processes that read images (default: {base.workers})")

@@ -89,7 +89,7 @@ def measure(
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
     # Where no file is, nothing is resumed.
-    config = replace(config, output=config.output / "benchmark", init=None)
+    config = replace(config, output=config.output / "benchmark", init=None, log=None)
     plain = replace(config, weight_bits=None, activation_bits=None)
     source = NoiseSource(config, device)
     quantized, full_precision = (

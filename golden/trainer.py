@@ -5,51 +5,34 @@ and a checkpoint holds all other state, so a run that was stopped and resumed co
 numbers, bit for bit, as one that was not.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from golden import checkpoint
+from golden.accuracy import count_correct
 from golden.basis_updates import BasisUpdates
 from golden.checkpoint import CheckpointError
-from golden.data import Images
 from golden.distributed import Ranks
+from golden.epoch_totals import EpochTotals
 from golden.network import LqNetwork
 from golden.networks import build_network
 from golden.progress import Progress
 from golden.quantizer_compilation import compile_quantizers
 from golden.schedule import learning_rate
+from golden.synchronized_norm import synchronize
 from golden.train_config import EpochResult, TrainConfig, first_difference
-from golden.training_data import TEST_BATCH, Batch, ImageSource, TrainingError, as_tensors
+from golden.train_log import TrainLog
+from golden.training_data import ImageSource, TrainingError
 
 GPU_STEPS_AHEAD = 20
 """Steps that a GPU may be behind: only then the losses are fetched and looked at."""
-
-
-@torch.no_grad()
-def count_correct(network: nn.Module, batches: Iterable[Batch]) -> Tensor:
-    """How many images the network classifies correctly, int64 []; computed in float32."""
-    training = network.training
-    network.eval()
-    hits = [
-        (network(pixels.permute(0, 3, 1, 2)).argmax(1) == labels).sum()
-        for pixels, labels in batches
-    ]
-    network.train(training)
-    return torch.stack(hits).sum() if hits else torch.zeros((), dtype=torch.int64)
-
-
-def evaluate(network: nn.Module, images: Images) -> float:
-    """Share of ``images`` (0..1) that the network classifies correctly, computed in float32."""
-    pixels, labels = as_tensors(images)
-    batches = zip(pixels.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True)
-    return int(count_correct(network, batches)) / len(labels)
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -110,6 +93,14 @@ class Trainer:
         self._resume()
         if config.compile and config.activation_bits is not None:
             compile_quantizers(self.network, device, report)
+        self.model: nn.Module = self.network
+        if ranks.count > 1:
+            # Running statistics and bases are the same everywhere by what they are computed from.
+            synchronize(self.network, ranks)
+            self.model = DistributedDataParallel(self.network, broadcast_buffers=False)
+        self.log: TrainLog | None = None
+        if config.log is not None and ranks.is_first:
+            self.log = TrainLog(config.log, len(self.history) * self.steps_per_epoch)
 
     def _build(self) -> LqNetwork:
         """The network with its initial weights, on the device."""
@@ -185,7 +176,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
-            scores = self.network(pixels.permute(0, 3, 1, 2))
+            scores = self.model(pixels.permute(0, 3, 1, 2))
         loss = functional.cross_entropy(scores.float(), labels)
         self.optimizer.zero_grad()
         loss.backward()
@@ -203,15 +194,18 @@ class Trainer:
         number = len(self.history)
         first = number * self.steps_per_epoch
         started = time.monotonic()
-        totals = _Totals(first, self.config.batch, self.ranks)
+        totals = EpochTotals(first, self.config.batch, self.ranks)
         # Fetching a number waits for the GPU, so it is done for several steps at once.
         ahead = 1 if self.device.type == "cpu" else GPU_STEPS_AHEAD
         self.network.train()
         for i, (pixels, labels) in enumerate(self.source.train_batches(number, self.ranks)):
             totals.add(self.step(first + i, pixels, labels))
             if (i + 1) % ahead == 0 or i + 1 == self.steps_per_epoch:
-                totals.fetch()
+                losses = totals.fetch()
                 progress.update(first + i + 1, totals.loss, totals.accuracy)
+                if self.log is not None:
+                    rate = learning_rate(self.config, first + i, self.steps_per_epoch)
+                    self.log.steps(first + i + 1, losses, rate)
         correct = count_correct(self.network, self.source.test_batches(self.ranks))
         correct = int(self.ranks.sum(correct.to(self.device)))
         result = EpochResult(
@@ -223,8 +217,16 @@ class Trainer:
         )
         self.history.append(result)
         self._report_unfitted()
+        if self.log is not None:
+            # Before the checkpoint: what a log has beyond it is dropped when the run goes on.
+            self.log.epoch(first + self.steps_per_epoch, result, self.network)
         self.save()
         return result
+
+    def close(self) -> None:
+        """Finish the logs."""
+        if self.log is not None:
+            self.log.close()
 
     def _report_unfitted(self) -> None:
         """Name each quantizer that kept an old basis, once."""
@@ -235,45 +237,3 @@ class Trainer:
                 f"too few levels in use to fit the basis, which stays as it was, at times in "
                 f"{', '.join(new)}"
             )
-
-
-class _Totals:
-    """Loss and correct answers of an epoch so far, over all processes."""
-
-    def __init__(self, first_step: int, batch: int, ranks: Ranks) -> None:
-        self._first_step = first_step
-        self._batch = batch
-        self._ranks = ranks
-        self._waiting: list[Tensor] = []
-        self._steps = 0
-        self._loss = 0.0
-        self._correct = 0
-
-    def add(self, values: Tensor) -> None:
-        """Note what a step returned, without waiting for it."""
-        self._waiting.append(values)
-
-    def fetch(self) -> None:
-        """Wait for all steps so far and look at their losses."""
-        values = self._ranks.sum(torch.stack(self._waiting)).tolist()
-        self._waiting.clear()
-        for loss, correct in values:
-            loss /= self._ranks.count
-            if not math.isfinite(loss):
-                step = self._first_step + self._steps
-                raise TrainingError(
-                    f"loss must be finite, not {loss} at step {step}; a lower peak_lr may help"
-                )
-            self._steps += 1
-            self._loss += loss
-            self._correct += int(correct)
-
-    @property
-    def loss(self) -> float:
-        """Mean loss."""
-        return self._loss / self._steps
-
-    @property
-    def accuracy(self) -> float:
-        """Share of correct answers, 0..1."""
-        return self._correct / (self._steps * self._batch)

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from golden import checkpoint
+from golden.accuracy import evaluate
 from golden.checkpoint import CheckpointError, load_network
 from golden.data import Cifar10, Images
 from golden.networks import NETWORKS, UnknownNetwork, build_network
 from golden.quantizers import ActivationEncoding
 from golden.train import train
 from golden.train_config import TrainConfig
-from golden.trainer import evaluate
 from golden.training_data import TrainingError
 from golden.vgg_small import VggSmall
 from tests.golden.training_runs import trainer_of

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from golden import checkpoint
+from golden.accuracy import evaluate
 from golden.checkpoint import load_network
 from golden.data import Cifar10, save_cifar10
 from golden.quantizers import ActivationEncoding
 from golden.train import train
-from golden.trainer import evaluate
 from golden.training_data import TrainingError
 from tests.golden.training_runs import (
     coloured_images,

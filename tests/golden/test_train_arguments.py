@@ -21,6 +21,7 @@ def test_options_set_the_fields() -> None:
     )
     assert parse(line) == TrainConfig(
         Path("a/b.pt"),
+        log=Path("a/b.logs"),
         weight_bits=None,
         activation_bits=4,
         encoding=ActivationEncoding.SIGNED,
@@ -38,8 +39,15 @@ def test_options_set_the_fields() -> None:
 
 
 def test_without_options_the_default_recipe_of_the_data_set_decides() -> None:
-    assert parse("vgg-small") == TrainConfig(Path("vgg-small.pt"), network="vgg-small")
+    assert parse("vgg-small") == TrainConfig(
+        Path("vgg-small.pt"), network="vgg-small", log=Path("vgg-small.logs")
+    )
     assert parse("resnet18").epochs == 110
+
+
+def test_logs_go_elsewhere_or_nowhere() -> None:
+    assert parse("resnet20 --log runs/a").log == Path("runs/a")
+    assert parse("resnet20 --no-log").log is None
 
 
 def test_options_override_the_recipe_and_the_recipe_the_defaults() -> None:
