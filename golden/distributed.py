@@ -60,6 +60,11 @@ class Ranks:
         return message[0]  # pyright: ignore[reportReturnType]
 
 
+def is_first_process() -> bool:
+    """Whether this is the first of torchrun's processes, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def join_ranks(device: torch.device) -> Iterator[Ranks]:
     """This process among those that torchrun started; alone if it was not torchrun.

@@ -61,9 +61,14 @@ def _count(x: Tensor, ranks: Ranks) -> int:
     return ranks.count * x.numel() // x.shape[1]
 
 
+def _wide(x: Tensor) -> Tensor:
+    """``x`` in float32 or what it has beyond."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def _per_channel(values: Tensor, x: Tensor) -> Tensor:
-    """Values [C] as float32 that stand beside ``x`` [N, C, ...]."""
-    return values.float().view(1, -1, *(1,) * (x.dim() - 2))
+    """Values [C] in the type of ``x`` [N, C, ...], to stand beside it."""
+    return values.to(x.dtype).view(1, -1, *(1,) * (x.dim() - 2))
 
 
 def _sums(*tensors: Tensor) -> Tensor:
@@ -79,14 +84,13 @@ class _Normalize(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, ranks: Ranks
     ) -> tuple[Tensor, Tensor, Tensor]:
-        wide = x.float()
+        wide = _wide(x)
         mean, square = ranks.sum(_sums(wide, wide.square())) / _count(x, ranks)
         variance = (square - mean.square()).clamp(min=0)
         inverse = (variance + eps).rsqrt()
-        standard = (wide - _per_channel(mean, x)) * _per_channel(inverse, x)
-        y = standard
+        y = (wide - _per_channel(mean, wide)) * _per_channel(inverse, wide)
         if weight is not None and bias is not None:
-            y = standard * _per_channel(weight, x) + _per_channel(bias, x)
+            y = y * _per_channel(weight, wide) + _per_channel(bias, wide)
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.ranks = ranks
         ctx.mark_non_differentiable(mean, variance)
@@ -97,15 +101,15 @@ class _Normalize(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
         x, weight, mean, inverse = ctx.saved_tensors
-        gradient = gradients[0].float()
-        standard = (x.float() - _per_channel(mean, x)) * _per_channel(inverse, x)
+        gradient, wide = _wide(gradients[0]), _wide(x)
+        standard = (wide - _per_channel(mean, wide)) * _per_channel(inverse, wide)
         own = _sums(gradient, gradient * standard)
         # The parameters' gradients are summed over the processes with all others.
-        bias_gradient, weight_gradient = own.float()
+        bias_gradient, weight_gradient = own.to(wide.dtype)
         sum_of, product_of = ctx.ranks.sum(own.clone()) / _count(x, ctx.ranks)
-        inner = gradient - _per_channel(sum_of, x) - standard * _per_channel(product_of, x)
+        inner = gradient - _per_channel(sum_of, wide) - standard * _per_channel(product_of, wide)
         scale = inverse if weight is None else inverse * weight
-        x_gradient = (inner * _per_channel(scale, x)).to(x.dtype)
+        x_gradient = (inner * _per_channel(scale, wide)).to(x.dtype)
         if weight is None:
             return x_gradient, None, None, None, None
         return x_gradient, weight_gradient, bias_gradient, None, None

@@ -97,7 +97,7 @@ class Trainer:
         if ranks.count > 1:
             # Running statistics and bases are the same everywhere by what they are computed from.
             synchronize(self.network, ranks)
-            self.model = DistributedDataParallel(self.network, broadcast_buffers=False)
+            self.model = DistributedDataParallel(self.network, forward_sync_buffers=False)
         self.log: TrainLog | None = None
         if config.log is not None and ranks.is_first:
             self.log = TrainLog(config.log, len(self.history) * self.steps_per_epoch)
@@ -177,7 +177,8 @@ class Trainer:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
             scores = self.model(pixels.permute(0, 3, 1, 2))
-        loss = functional.cross_entropy(scores.float(), labels)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        loss = functional.cross_entropy(scores, labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

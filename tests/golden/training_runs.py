@@ -11,6 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from golden.data import Cifar10, Images
+from golden.distributed import Ranks
 from golden.progress import Progress
 from golden.train import open_source
 from golden.train_config import TrainConfig
@@ -38,10 +39,15 @@ def tiny_config(output: Path) -> TrainConfig:
     return TrainConfig(output, epochs=3, batch=8, compile=False, threads=1)
 
 
-def trainer_of(config: TrainConfig, data: Cifar10, lines: list[str] | None = None) -> Trainer:
+def trainer_of(
+    config: TrainConfig,
+    data: Cifar10,
+    lines: list[str] | None = None,
+    ranks: Ranks | None = None,
+) -> Trainer:
     """A trainer that appends what it reports to ``lines``."""
     report = (lambda text: None) if lines is None else lines.append
-    return Trainer(config, open_source(config, CPU, data), CPU, report)
+    return Trainer(config, open_source(config, CPU, data), CPU, report, ranks)
 
 
 def quiet() -> Progress:
