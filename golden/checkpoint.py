@@ -1,7 +1,9 @@
 """Training checkpoints: one file, plain tensors and numbers, replaced atomically."""
 
+import io
 import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,26 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
     The file is written under a temporary name in the same folder, flushed to the disk and then
     renamed over ``path``.
+
+    Raises:
+        CheckpointError: If it cannot be written; the old one stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **content}, buffer)
     temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        kept = "; the one before is kept" if path.exists() else ""
+        reason = (error.strerror or str(error)).lower()
+        raise CheckpointError(f"checkpoint {path} must be writable: {reason}{kept}") from error
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -49,6 +63,9 @@ def load(path: Path) -> dict[str, Any]:
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
         raise CheckpointError(f"{path} must be a checkpoint of format {FORMAT}, not {version}")
+    for name in ("config", "model"):
+        if not isinstance(content.get(name), dict):
+            raise CheckpointError(f"{path} must be a checkpoint with a {name}")
     return content
 
 

@@ -15,7 +15,9 @@ from rich.progress import Progress as Bar
 
 from golden.checkpoint import CheckpointError
 from golden.data import Cifar10, DataError, load_cifar10
-from golden.distributed import Ranks, choose_device, join_ranks
+from golden.distributed import Ranks, choose_device, is_first_process, join_ranks
+from golden.image_folder import FolderSource
+from golden.networks import NETWORKS
 from golden.progress import Progress
 from golden.train_arguments import list_recipes, parse_arguments
 from golden.train_benchmark import WARM_UP_STEPS, measure
@@ -36,7 +38,12 @@ def open_source(
     Raises:
         DataError: If they cannot be loaded.
     """
-    return CifarSource(data or load_cifar10(config.data), config, device)
+    if config.dataset_name == "cifar10":
+        return CifarSource(data or load_cifar10(config.data), config, device)
+    if config.data is None:
+        raise DataError("--data must name the folder with train/CLASS/ and val/CLASS/ images")
+    size = config.image_size or NETWORKS[config.network].image_size
+    return FolderSource(config.data, size, config, device)
 
 
 def train(config: TrainConfig, data: Cifar10 | None = None) -> TrainResult:
@@ -104,7 +111,8 @@ def main() -> int:
     try:
         run()
     except (TrainingError, CheckpointError, DataError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        if is_first_process():
+            print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; --resume goes on after the last whole epoch", file=sys.stderr)

@@ -1,15 +1,20 @@
 """A network in training: where it starts from, its optimizer, errors."""
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from golden.checkpoint import load_network
+from golden import checkpoint
+from golden.checkpoint import CheckpointError, load_network
 from golden.data import Cifar10
 from golden.quantizers import ActivationQuantizer
 from golden.train import train
+from golden.train_config import TrainConfig
 from golden.trainer import parameter_groups
 from golden.training_data import TrainingError
 from tests.golden.training_runs import quiet, tiny_config, tiny_data, trainer_of
@@ -95,3 +100,55 @@ def test_quantizers_that_keep_their_basis_are_named_once(tmp_path: Path, tiny: C
         assert "stages.0.0.quant1" in lines[0]
         trainer.epoch(progress)
     assert sum("stages.0.0.quant1" in line for line in lines) == 1
+
+
+def saved(config: TrainConfig, tiny: Cifar10) -> dict[str, Any]:
+    trainer_of(config, tiny).save()
+    return checkpoint.load(config.output)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("model", {"conv0.weight": torch.zeros(3)}),
+        ("optimizer", {"state": {}, "param_groups": []}),
+        ("history", [{"epoch": 1}]),
+    ],
+)
+def test_checkpoint_without_the_state_of_the_run(
+    tmp_path: Path, tiny: Cifar10, part: str, value: object
+) -> None:
+    config = tiny_config(tmp_path / "n.pt")
+    content = saved(config, tiny)
+    content[part] = value
+    checkpoint.save(config.output, content)
+    with pytest.raises(CheckpointError, match=r"n\.pt must hold the state of such a run: "):
+        trainer_of(replace(config, resume=True), tiny)
+
+
+def test_resume_of_another_width_is_refused(tmp_path: Path, tiny: Cifar10) -> None:
+    config = tiny_config(tmp_path / "n.pt")
+    saved(config, tiny)
+    other = replace(config, resume=True, weight_bits=None)
+    message = r"^weight_bits must be 2 as in the checkpoint, not None$"
+    with pytest.raises(TrainingError, match=message):
+        trainer_of(other, tiny)
+
+
+def test_full_disk_stops_with_the_last_checkpoint(
+    tmp_path: Path, tiny: Cifar10, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(tmp_path / "n.pt")
+    trainer = trainer_of(config, tiny)
+    with quiet() as progress:
+        trainer.epoch(progress)
+        before = config.output.read_bytes()
+
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+        message = r"must be writable: no space left on device; the one before is kept$"
+        with pytest.raises(CheckpointError, match=message):
+            trainer.epoch(progress)
+    assert config.output.read_bytes() == before
