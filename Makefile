@@ -14,7 +14,7 @@ BOARD ?= ulx3s
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim waves profile bitstream bench flash test lint format data doctor lock docs clean
+.PHONY: help setup sim waves profile explore calibrate bitstream bench flash test lint format data doctor lock docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,12 @@ waves: $(READY) ## open the waveform of the last mismatch
 
 profile: $(READY) ## show what takes MODEL's cycles, layer by layer
 	@$(BIN)/lqfpga profile $(MODEL) --preset $(PRESET) $(ARGS)
+
+explore: $(READY) ## search the accelerator that suits MODEL and BOARD best
+	@$(BIN)/lqfpga explore $(MODEL) --board $(BOARD) $(ARGS)
+
+calibrate: $(READY) ## synthesise the set that the area model of explore is fitted on
+	@$(BIN)/lqfpga calibrate $(ARGS)
 
 bitstream: $(READY) ## build the bitstream for BOARD
 	@$(BIN)/lqfpga bitstream --board $(BOARD) $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from .placement import item_words
 from .plan import plan_network
 from .program import LayerInfo, Program, ProgramError, TensorInfo
 from .stages import cut_stages
-from .units import LayerPlan, Plan
+from .units import LayerPlan, Plan, Table
 
 __all__ = ["compile_model", "compile_network", "image_words"]
 
@@ -36,11 +37,28 @@ def compile_model(model: Path, config: AcceleratorConfig) -> Program:
     return compile_network(lower(import_model(model)), config)
 
 
-def compile_network(network: IntegerNetwork, config: AcceleratorConfig) -> Program:
-    """Compile an integer network. Same input, same bytes."""
+def compile_network(
+    network: IntegerNetwork,
+    config: AcceleratorConfig,
+    *,
+    staged: Collection[Table] = frozenset(Table),
+    plan: Plan | None = None,
+) -> Program:
+    """Compile an integer network. Same input, same bytes.
+
+    Args:
+        network: With raw output.
+        config: Sizes.
+        staged: Tables whose resident parts are packed. With fewer the program cannot be run, but
+            its cycles are the same as long as the passes are there.
+        plan: That of ``network`` for ``config``, if it is known.
+
+    Raises:
+        ProgramError: The network has no program for these sizes; the text has the numbers.
+    """
     if not network.layers or not isinstance(network.layers[-1].outputs, RawOutput):
         raise ProgramError("network must end in a layer with raw output")
-    plan = plan_network(network, config)
+    plan = plan or plan_network(network, config)
     image = MemoryImage()
     emitter = Emitter(network, plan, config, image)
     placed = place_tables(plan)
@@ -51,7 +69,7 @@ def compile_network(network: IntegerNetwork, config: AcceleratorConfig) -> Progr
     emitter.emit_image(image_address, result_address, placed)
     emitter.program.append(isa.Opcode.END, 0, {})
     try:
-        stages = cut_stages(resident_loads(plan, placed, config), config)
+        stages = cut_stages(resident_loads(plan, placed, config, staged), config)
         image_entry = image.append("instructions", emitter.program.words())
     except isa.IsaError as error:
         raise ProgramError(f"network must fit the instruction set: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,15 +88,20 @@ def table_load(
 
 
 def resident_loads(
-    plan: Plan, placed: list[dict[Table, int]], config: AcceleratorConfig
+    plan: Plan,
+    placed: list[dict[Table, int]],
+    config: AcceleratorConfig,
+    tables: Collection[Table] = frozenset(Table),
 ) -> list[Load]:
-    """The loads of all tables that stay on chip, each once."""
+    """The loads of those ``tables`` that stay on chip, each once."""
     loads: list[Load] = []
     done: set[tuple[int, Table]] = set()
     for unit, bases in zip(plan.units, placed, strict=True):
         for table in Table:
             key = (unit.plan.tag, table)
-            if not plan.is_resident(unit, table) or (table not in PER_TILE and key in done):
+            if table not in tables or not plan.is_resident(unit, table):
+                continue
+            if table not in PER_TILE and key in done:
                 continue
             done.add(key)
             load = table_load(table, unit, bases, config)

@@ -24,6 +24,10 @@ class Addresses:
     """Activation word of the raw image."""
     raw: int
     """Activation granule of the raw output."""
+    activation_words: int
+    """Words of the activation memory that are used, from word 0 on."""
+    stream_vectors: int
+    """Vectors of the stream memory that are used, from vector 0 on."""
 
 
 def item_words(config: AcceleratorConfig) -> int:
@@ -59,7 +63,7 @@ def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) ->
         if plan.stream_output is not None and isinstance(layer, ConvolutionLayer):
             streams[layer.stream.tensor] = _allocate_stream(stream, plan, index, last, streams)
     planes.update({name: planes[whole] for name, whole in whole_of.items()})
-    return Addresses(planes, streams, base, raw)
+    return Addresses(planes, streams, base, raw, activation.peak, stream.peak)
 
 
 def _last_uses(plans: Plan, whole_of: dict[str, str]) -> dict[str, int]:

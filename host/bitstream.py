@@ -41,7 +41,17 @@ from hw.board.ulx3s import Board, UlxTop, board
 from hw.config import AcceleratorConfig, ConfigError, preset
 from hw.rtlil import ignore_collisions, keep_hierarchy, merge_equal_modules, remove_brackets
 
-__all__ = ["TimingError", "build", "build_hash"]
+__all__ = [
+    "TOP",
+    "TimingError",
+    "board_core",
+    "build",
+    "build_hash",
+    "elaborate",
+    "source_hash",
+    "synthesise",
+    "tool_versions",
+]
 
 TOP = "top"
 SYNTHESIS_OPTIONS = ("-nowidelut",)
@@ -98,6 +108,7 @@ def build(
     board_name: str,
     preset_name: str | None = None,
     *,
+    config: AcceleratorConfig | None = None,
     out: Path | None = None,
     seed: int = 1,
     seeds: int = 1,
@@ -114,6 +125,7 @@ def build(
     Args:
         board_name: Key of ``hw.board.ulx3s.BOARDS``.
         preset_name: Key of ``hw.config.PRESETS``; that of the board if None.
+        config: What to build in place of a preset.
         out: Folder; ``build/bitstream/<board>`` if None.
         seed: First seed of the placer.
         seeds: Number of seeds to try, as many at once as there are cores; the fastest is kept.
@@ -128,7 +140,7 @@ def build(
     """
     start = time.monotonic()
     target = board(board_name)
-    config = preset(preset_name or target.preset)
+    config = config or preset(preset_name or target.preset)
     if clock is not None:
         config = replace(config, clock_mhz=clock)
     if seeds < 1:
@@ -142,8 +154,8 @@ def build(
     hash_ = build_hash(target, config)
 
     with StageDisplay(console) as display, ToolRunner(work, display) as tools:
-        paths = _elaborate(display, target, config, core or _board_core, hash_, work)
-        _synthesise(display, tools, target)
+        paths = elaborate(display, target, config, core or board_core, hash_, work)
+        synthesise(display, tools, target)
         spacers = _leave_rows_free(work, target)
         results = _place_and_route(display, tools, target, config, range(seed, seed + seeds))
         best = max(results, key=lambda result: (result.margin, -result.seed))
@@ -166,8 +178,7 @@ def build(
 
 def build_hash(target: Board, config: AcceleratorConfig) -> int:
     """32-bit hash of what a bitstream is made from: sources, configuration, board and tools."""
-    folder = Path(__file__).parent.parent / "hw"
-    digest = zlib.crc32(
+    return source_hash(
         repr(
             (
                 config,
@@ -177,17 +188,24 @@ def build_hash(target: Board, config: AcceleratorConfig) -> int:
                 MEMORY_PREPARATION,
                 TABLE_ROWS,
                 SPACER_ROWS,
-                _tool_versions(),
+                tool_versions(),
             )
         ).encode()
     )
+
+
+def source_hash(start: bytes = b"") -> int:
+    """32-bit hash of the gateware's sources, after that of ``start``."""
+    folder = Path(__file__).parent.parent / "hw"
+    digest = zlib.crc32(start)
     for source in sorted(folder.rglob("*.py")):
         digest = zlib.crc32(source.relative_to(folder).as_posix().encode(), digest)
         digest = zlib.crc32(source.read_bytes(), digest)
     return digest
 
 
-def _tool_versions() -> dict[str, str]:
+def tool_versions() -> dict[str, str]:
+    """Version of each package that a bitstream depends on."""
     versions = {}
     for package in _TOOL_PACKAGES:
         try:
@@ -206,13 +224,14 @@ def _require_fit(target: Board, config: AcceleratorConfig) -> None:
         )
 
 
-def _board_core(config: AcceleratorConfig, hash_: int) -> wiring.Component:
+def board_core(config: AcceleratorConfig, hash_: int) -> wiring.Component:
+    """The accelerator behind the serial link."""
     from hw.board.core import BoardCore
 
     return BoardCore(config, build=hash_)
 
 
-def _elaborate(
+def elaborate(
     display: StageDisplay,
     target: Board,
     config: AcceleratorConfig,
@@ -245,14 +264,26 @@ def _is_part(module: str) -> bool:
     return all(name in CONTAINERS for name in (first, *rest[:-1]))
 
 
-def _synthesise(display: StageDisplay, tools: ToolRunner, target: Board) -> None:
-    """Raises :class:`ToolError` if the result does not fit the device."""
+def synthesise(
+    display: StageDisplay, tools: ToolRunner, target: Board, *, netlist: bool = True
+) -> None:
+    """Map the elaborated design; ``yosys.stat.json`` counts its cells, by module.
+
+    Raises :class:`ToolError` if the result does not fit the device.
+
+    Args:
+        display: Shows the stage.
+        tools: In the folder of the elaborated design.
+        target: Board.
+        netlist: Write the netlist, too, for place and route.
+    """
     options = " ".join(SYNTHESIS_OPTIONS)
     script = (
         f"read_rtlil {TOP}.il; {MEMORY_PREPARATION}; "
         f"synth_ecp5 {options} -top {TOP}; tee -q -o {STATISTICS} stat -json; "
-        f"setattr -mod -unset keep_hierarchy *; flatten; write_json {TOP}.json"
     )
+    if netlist:
+        script += f"setattr -mod -unset keep_hierarchy *; flatten; write_json {TOP}.json"
     with display.stage("synthesis") as stage:
         tools.run("yosys", ["-p", script], stage=stage, log="yosys.log")
         needs = read_statistics(load_json(tools.folder / STATISTICS))
@@ -360,7 +391,7 @@ def _report(
         seed=best.seed,
         seeds={result.seed: result.timing.reached_mhz for result in results},
         build=f"{hash_:08x}",
-        tools=_tool_versions(),
+        tools=tool_versions(),
         bitstream=str(out / f"{board_name}.bit"),
         bitstream_bytes=len(bits),
         bitstream_sha256=hashlib.sha256(bits).hexdigest(),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from host.board_commands import bitstream, doctor, flash, memory_test, run
+from host.explore_commands import calibrate, explore
 from host.network_commands import data, evaluate, example_model, export, import_command, train
 from host.profile_command import profile
 from host.program_commands import bench, compile_command, disassemble, sim
@@ -69,6 +70,7 @@ def cli(traceback: bool) -> None:
       lqfpga example-model vgg-small -o model.onnx    or one with random weights
       lqfpga sim model.onnx --limit 1          the accelerator, simulated
       lqfpga profile model.onnx                where its cycles go
+      lqfpga explore model.onnx                which accelerator would suit it best
     \b
     With a board:
       lqfpga bitstream --board ulx3s           the accelerator, as a bitstream
@@ -88,6 +90,8 @@ for command in (
     memory_test,
     sim,
     profile,
+    explore,
+    calibrate,
     bench,
     data,
     train,

@@ -11,6 +11,7 @@ program order, each at its own pace; semaphores order them among one another.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 from amaranth.lib import data, enum
@@ -134,7 +135,7 @@ class Field:
     shape: int | type
     text: str
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         return self.shape if isinstance(self.shape, int) else _enum_width(self.shape)
 

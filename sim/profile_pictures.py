@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from .attribution import MEANINGS, Cause
 from .profile import LayerProfile, Profile
 
-__all__ = ["draw_profile", "draw_roofline", "spread"]
+__all__ = ["COLOURS", "draw_profile", "draw_roofline", "save_figure", "spread"]
 
 COLOURS = {
     Cause.ARRAY: "#0072b2",
@@ -77,7 +77,7 @@ def draw_profile(profile: Profile, path: Path) -> None:
         title_fontsize=8,
         frameon=False,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_roofline(profile: Profile, path: Path) -> None:
@@ -138,7 +138,7 @@ def draw_roofline(profile: Profile, path: Path) -> None:
         frameon=False,
     )
     figure.text(0.02, 0.02, "\n".join(_notes(profile, rates, resident)), fontsize=8, va="bottom")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _notes(profile: Profile, rates: list[float], resident: list[LayerProfile]) -> list[str]:
@@ -210,8 +210,8 @@ def spread(heights: list[float], gap: float) -> list[float]:
     return result
 
 
-def _save(figure: Figure, path: Path) -> None:
-    """In one step, as the same bytes whenever the figures are the same."""
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG in one step, as the same bytes whenever the figures are the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     figure.savefig(

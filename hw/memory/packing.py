@@ -1,6 +1,8 @@
 """Between 32-bit words of the external memory and entries of the on-chip memories."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from hw.config import AcceleratorConfig
@@ -38,7 +40,8 @@ def bit_items(width: int) -> dict[str, int]:
     return {"words": ceil(width / WORD), "entries": 1}
 
 
-def entry_formats(config: AcceleratorConfig) -> dict[DmaTarget, EntryFormat]:
+@lru_cache(maxsize=64)
+def entry_formats(config: AcceleratorConfig) -> Mapping[DmaTarget, EntryFormat]:
     """The formats of ``docs/architecture.md``, section Data formats."""
     lanes, rows, sizes = config.array.lanes, config.array.rows, config.memory
     comparators = config.datapath.comparators

@@ -1,0 +1,1 @@
+"""Architecture exploration: which accelerator for a model on a board."""

@@ -1,0 +1,62 @@
+"""Points that are looked at closely: some of the front, compiled in full and profiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compiler.compile import compile_network
+from golden.integer_network import IntegerNetwork
+from sim.profile import Clock, Profile, profile_program
+
+from .candidate import Candidate
+
+__all__ = ["Chosen", "choose", "look_closely"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A candidate of the front with its profile."""
+
+    number: int
+    """Place in the front, from 1."""
+    candidate: Candidate
+    profile: Profile
+
+
+def choose(front: Sequence[Candidate], count: int) -> list[int]:
+    """Places of ``count`` candidates of the front, evenly apart, the first and the last of them
+    among these; all if there are no more."""
+    if count >= len(front):
+        return list(range(len(front)))
+    if count == 1:
+        return [0]
+    return [round(index * (len(front) - 1) / (count - 1)) for index in range(count)]
+
+
+def look_closely(
+    front: Sequence[Candidate],
+    places: Sequence[int],
+    network: IntegerNetwork,
+    *,
+    model: str,
+    clock: Clock,
+) -> list[Chosen]:
+    """Compile with all tables, run the cycle model again, and attribute the cycles.
+
+    Raises:
+        ValueError: The cycles are not those of the search, which would be a defect.
+    """
+    chosen = []
+    for place in places:
+        candidate = front[place]
+        assert candidate.config is not None
+        program = compile_network(network, candidate.config)
+        profile = profile_program(program, candidate.config, model=model, clock=clock)
+        if profile.cycles_per_image != candidate.metrics["cycles"]:
+            raise ValueError(
+                f"{candidate.config.name} must take {candidate.metrics['cycles']:,} cycles as in "
+                f"the search, not {profile.cycles_per_image:,}"
+            )
+        chosen.append(Chosen(number=place + 1, candidate=candidate, profile=profile))
+    return chosen

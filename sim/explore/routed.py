@@ -1,0 +1,88 @@
+"""What was placed and routed so far: the only clocks that are known.
+
+``routed.csv`` lists what README.md and docs/decisions report; an attempt that was stopped or did
+not route has no clock. There are far too few to fit a model of the clock on, so there is none.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from hw.board.ulx3s import Board
+from hw.config import AcceleratorConfig, ArrayConfig, preset
+from sim.profile import Clock
+
+__all__ = [
+    "ROUTED",
+    "RoutedDesign",
+    "is_beyond_routed",
+    "largest_routed",
+    "preset_clock",
+    "routed_designs",
+]
+
+ROUTED = Path(__file__).parent / "routed.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutedDesign:
+    """An attempt to place and route the whole accelerator."""
+
+    device: str
+    array: ArrayConfig
+    asked_mhz: float
+    routed_mhz: float | None
+    """None: it was stopped, or does not route."""
+    preset: str
+    """Whose clock this is, if it has not changed since."""
+    source: str
+
+
+@cache
+def routed_designs() -> tuple[RoutedDesign, ...]:
+    """All rows of ``routed.csv``."""
+    with open(ROUTED, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    sizes = ("rows", "columns", "granules", "drain_lanes")
+    return tuple(
+        RoutedDesign(
+            device=row["device"],
+            array=ArrayConfig(**{size: int(row[size]) for size in sizes}),
+            asked_mhz=float(row["asked_mhz"]),
+            routed_mhz=float(row["routed_mhz"]) if row["routed_mhz"] else None,
+            preset=row["preset"],
+            source=row["source"],
+        )
+        for row in rows
+    )
+
+
+def preset_clock(board: Board, designs: Iterable[RoutedDesign] | None = None) -> Clock:
+    """The routed clock of a board's preset, or else the clock that the preset asks for."""
+    config = preset(board.preset)
+    for design in designs if designs is not None else routed_designs():
+        if design.preset == config.name and design.routed_mhz is not None:
+            return Clock(mhz=design.routed_mhz, is_routed=True, source=f"preset {config.name}")
+    return Clock(mhz=config.clock_mhz, is_routed=False, source=f"preset {config.name}")
+
+
+def largest_routed(board: Board) -> int:
+    """Binary MACs per cycle of the largest array that was routed on the device; 0 if none was."""
+    return max(
+        (
+            design.array.binary_macs_per_cycle
+            for design in routed_designs()
+            if design.device == board.device and design.routed_mhz is not None
+        ),
+        default=0,
+    )
+
+
+def is_beyond_routed(config: AcceleratorConfig, board: Board) -> bool:
+    """Whether an array is larger than any that was routed on the device: it may fit, and yet not
+    route."""
+    return config.array.binary_macs_per_cycle > largest_routed(board)

@@ -1,0 +1,125 @@
+"""The command ``lqfpga explore``, on a small model and a small space."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+import host.confirmation
+from golden.export import model_bytes
+from golden.random_models import random_model
+from host.bitstream import TimingError
+from host.cli import cli
+from host.confirmation import Confirmation, confirm, confirmed_table, print_confirmed
+from host.tools import ToolError
+from hw.board.ulx3s import board
+from hw.config import preset
+from sim.explore.evaluation import evaluate
+from tests.host.measured import fake
+from tests.sim.explore.questions import LIMITS, judge, network
+
+SPACE = """
+base = "tiny"
+objectives = ["cycles", "lut4"]
+[space]
+columns = [2, 4]
+drain_lanes = [1, 4]
+"""
+PRODUCTS = {
+    *("report.html", "candidates.csv", "front.csv", "front.tex"),
+    *("front.png", "parallel.png", "area.png", "outcomes.db"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.onnx").write_bytes(model_bytes(random_model(3, LIMITS)))
+    (tmp_path / "space.toml").write_text(SPACE)
+    return tmp_path
+
+
+def run(*arguments):
+    command = ["explore", "net.onnx", "--board", "ulx3s-12f", "--jobs", "1", *arguments]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli, command)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_writes_the_report_its_pictures_and_tables(folder):
+    result = run("--space", "space.toml")
+    assert result.exit_code == 0
+    out = folder / "build" / "explore"
+    assert {path.name for path in out.iterdir()} > PRODUCTS
+    rows = list(csv.DictReader(io.StringIO((out / "candidates.csv").read_text())))
+    assert len(rows) == 4
+    assert [row["problems"] != "" for row in rows] == [False, True, False, False]
+    assert "4 points (all points), 3 feasible" in result.stdout
+    assert "at 64.2 MHz, the preset's clock (routed: preset ulx3s-12f)" in result.stdout
+    again = run("--space", "space.toml")
+    assert "0 evaluated now" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("space", "arguments", "message"),
+    [
+        (SPACE + "[limits]\nlut4 = 9000", (), "none of 4 candidates is feasible; the nearest is"),
+        ("[space]\ncolumns = [3]", (), "space.columns must not have the value 3"),
+        (SPACE, ("--board", "ulx4"), "board must be one of ulx3s-12f"),
+    ],
+)
+def test_bad_input_is_one_line(folder, space, arguments, message):
+    (folder / "space.toml").write_text(space)
+    result = run("--space", "space.toml", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr.splitlines()[-1]
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+
+
+def candidate():
+    return judge().judge({}, preset("tiny"), evaluate(network(), preset("tiny")))
+
+
+def test_a_confirmation_by_synthesis_has_the_real_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(host.confirmation, "measure", fake)
+    made = candidate()
+    real = confirm(made, 2, "ulx3s-12f", board("ulx3s-12f"), route=False, out=tmp_path)
+    assert (real.lut4, real.ff, real.block_ram, real.multipliers) == (70, 50, 3, 2)
+    assert real.images_per_second is None
+    (row,) = confirmed_table([real]).rows
+    assert row[:4] == [
+        "2",
+        f"{made.area.lut4_total:,.0f}",
+        "70",
+        f"{made.area.lut4_total / 70 - 1:+.1%}",
+    ]
+    text = io.StringIO()
+    print_confirmed([real], Console(file=text, width=100))
+    assert "LUT4 of the synthesis" in text.getvalue()
+
+
+@pytest.mark.parametrize("failure", [ToolError("yosys failed"), TimingError("clock must reach")])
+def test_what_the_tools_refuse_is_a_result(tmp_path, monkeypatch, failure):
+    def refuse(*arguments, **options):
+        raise failure
+
+    monkeypatch.setattr(host.confirmation, "build", refuse)
+    statistics = tmp_path / "work" / "yosys.stat.json"
+    statistics.parent.mkdir()
+    statistics.write_text('{"design": {"num_cells_by_type": {"LUT4": 3, "CCU2C": 4}}}')
+    real = confirm(candidate(), 1, "ulx3s-12f", board("ulx3s-12f"), route=True, out=tmp_path)
+    assert real.failure == str(failure)
+    assert real.clock_mhz is None
+    assert real.lut4 == (11 if isinstance(failure, TimingError) else None)
+    assert str(failure) in confirmed_table([real]).rows[0]
+
+
+def test_images_per_second_are_those_of_the_routed_clock():
+    made = candidate()
+    real = Confirmation(number=1, candidate=made, clock_mhz=61.5)
+    assert real.images_per_second == pytest.approx(61.5e6 / made.metrics["cycles"])
