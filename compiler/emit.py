@@ -12,6 +12,7 @@ from .emit_post import config_fields, post_fields, post_pieces
 from .image import MemoryImage
 from .layout import PlaneLayout
 from .loads import table_load
+from .parts import Part
 from .placement import allocate, item_words
 from .tiling import StreamTile, Tile
 from .tokens import InstructionList, TokenCounter
@@ -123,8 +124,7 @@ class Emitter:
         every = -(-len(plan.tiles) // READY_SIGNALS)
         for number, tile in enumerate(plan.tiles):
             if plan.tables is not None:
-                self._emit_fill(plan, tile)
-                self._emit_compute(unit, bases, tile)
+                self._emit_convolution(unit, bases, tile)
             for piece in pieces:
                 shape = (piece, tile.width, tile.window if isinstance(tile, StreamTile) else None)
                 if configured != shape:
@@ -160,7 +160,40 @@ class Emitter:
                 isa.Opcode.SYNC, plan.tag, {"engine": isa.Engine.FILL.value, "wait": wait}
             )
 
+    def _emit_convolution(self, unit: Unit, bases: dict[Table, int], tile: Tile) -> None:
+        """FILL and COMPUTE of a tile; of each channel tile and part if the window has parts."""
+        tables = unit.plan.tables
+        assert tables is not None
+        if not tables.parts:
+            self._emit_fill(unit.plan, tile)
+            self._emit_compute(unit, bases, tile, range(unit.count), range(len(tables.passes)))
+            return
+        for channels in range(unit.count):
+            first = 0
+            for part, count in tables.parts:
+                self._emit_part_fill(unit.plan, part)
+                passes = range(first, first + count)
+                self._emit_compute(unit, bases, tile, range(channels, channels + 1), passes)
+                first += count
+
     # FILL ----------------------------------------------------------------------------------------
+
+    def _emit_part_fill(self, plan: LayerPlan, part: Part) -> None:
+        """A part of the window of a layer without padding that has one output pixel."""
+        source = plan.source
+        assert isinstance(source, PlaneLayout)
+        row_words, (first, end) = source.row_stride // 2, part.rows
+        base = self.addresses.planes[plan.layer.source] // 2
+        self._append_fill(
+            plan,
+            end,
+            {
+                "source": base + first * row_words + part.granules[0] // 2,
+                "source_stride": row_words,
+                "rows": end - first,
+                "words": (part.granules[1] - part.granules[0]) // 2,
+            },
+        )
 
     def _emit_fill(self, plan: LayerPlan, tile: Tile) -> None:
         layer, shape = plan.layer, plan.shape
@@ -183,17 +216,10 @@ class Emitter:
             assert isinstance(source, PlaneLayout)
             unit, row_words = source.pixel_stride // 2, source.row_stride // 2
             base = self.addresses.planes[layer.source] // 2 + columns[0] * unit
-        half = self.fills % 2
-        required = max(
-            next(count for finished, count in self.tokens[part] if finished >= rows[1])
-            for part in self.parts.get(layer.source, (layer.source,))
-        )
-        fill = self.program.append(
-            isa.Opcode.FILL,
-            plan.tag,
+        self._append_fill(
+            plan,
+            rows[1],
             {
-                "wait": 0,
-                "half": half,
                 "image": int(image),
                 "source": base + rows[0] * row_words,
                 "source_stride": row_words,
@@ -208,6 +234,21 @@ class Emitter:
                 "granules": shape.pixel_granules // 8 if image else 0,
             },
         )
+
+    def _append_fill(self, plan: LayerPlan, rows: int, fields: dict[str, int]) -> None:
+        """A FILL that needs the first ``rows`` rows of its source; fields left out are zero."""
+        assert isinstance(plan.layer, ConvolutionLayer)
+        half = self.fills % 2
+        required = max(
+            next(count for finished, count in self.tokens[part] if finished >= rows)
+            for part in self.parts.get(plan.layer.source, (plan.layer.source,))
+        )
+        names = (field.name for field in isa.INSTRUCTION_FIELDS[isa.Opcode.FILL])
+        fill = self.program.append(
+            isa.Opcode.FILL,
+            plan.tag,
+            {"wait": 0, **dict.fromkeys(names, 0), **fields, "half": half},
+        )
         # SYNCs that collect the missing tokens must come before the FILL.
         self.program.instructions.pop()
         fill["wait"] = self.ready.require(required, self.program, plan.tag)
@@ -218,13 +259,17 @@ class Emitter:
 
     # COMPUTE -------------------------------------------------------------------------------------
 
-    def _emit_compute(self, unit: Unit, bases: dict[Table, int], tile: Tile) -> None:
+    def _emit_compute(
+        self, unit: Unit, bases: dict[Table, int], tile: Tile, channels: range, passes: range
+    ) -> None:
+        """A COMPUTE of these channel tiles of the unit, and of these passes of the layer."""
         plan = unit.plan
         shape, tables = plan.shape, plan.tables
         assert shape is not None
         assert tables is not None
         half = self.fills % 2
         self.fills += 1
+        stride = plan.need(Table.WEIGHTS)
         row = shape.row_granules(plan.tile_width) * shape.stride[0]
         pixel = shape.pixel_granules * shape.stride[1]
         pool_h, pool_w = shape.pool
@@ -236,13 +281,16 @@ class Emitter:
                 "wait": wait | 1 << (isa.Semaphore.FILLED_0 + half),
                 "signal": 1 << (isa.Semaphore.FREED_0 + half),
                 "half": half,
-                "tiles": unit.count,
+                "tiles": len(channels),
                 "pixels": tile.height * tile.width,
-                "pass_first": bases[Table.PASSES],
-                "passes": len(tables.passes),
-                "weight_base": bases[Table.WEIGHTS],
-                "weight_stride": plan.need(Table.WEIGHTS),
-                "coefficient_base": bases[Table.COEFFICIENTS],
+                "pass_first": bases[Table.PASSES] + passes.start,
+                "passes": len(passes),
+                "weight_base": bases[Table.WEIGHTS] + channels.start * stride,
+                "weight_stride": stride,
+                "coefficient_base": bases[Table.COEFFICIENTS]
+                + channels.start * len(tables.passes)
+                + passes.start,
+                "partial": int(passes.stop < len(tables.passes)),
                 "inner_x": pool_w,
                 "inner_y": pool_h,
                 "outer_x": tile.width // pool_w,

@@ -19,6 +19,7 @@ from hw.config import AcceleratorConfig
 from hw.memory.packing import bit_items
 
 from .layout import NO_CHANNEL, PlaneLayout
+from .parts import Part
 from .windows import NO_TAP, Granule, window_granules
 
 __all__ = ["ConvolutionTables", "Pass", "PlanePair", "convolution_tables", "equal_pairs"]
@@ -59,6 +60,8 @@ class ConvolutionTables:
     passes: tuple[Pass, ...]
     weights: np.ndarray
     coefficients: np.ndarray
+    parts: tuple[tuple[Part, int], ...] = ()
+    """If the window is filled part by part: each of them and the number of its passes."""
 
     def windows(self, row_granules: int) -> np.ndarray:
         """int [words, granules] granule offsets when a buffer row has ``row_granules``."""
@@ -109,11 +112,13 @@ def convolution_tables(
     config: AcceleratorConfig,
     source: PlaneLayout | None,
     order: tuple[int, ...],
+    parts: tuple[Part, ...] = (),
 ) -> ConvolutionTables:
     """Tables of a layer: pairs with equal coefficients share passes where that saves cycles.
 
     Merged pairs need weight words and window entries of their own, which must be loaded.
-    ``source`` is None for the image (row patches); ``order`` is the output's channel order.
+    ``source`` is None for the image (row patches); ``order`` is the output's channel order; with
+    ``parts`` the passes of each of them come together.
     """
     merged = [equal_pairs(coefficients) for coefficients in layer.coefficients]
     if not any(merged):  # the bias alone counts, but a layer has a pass
@@ -122,7 +127,7 @@ def convolution_tables(
         [(PlanePair(pair.weight, pair.source, negative=False),) for pair in sorted_pairs(groups)]
         for groups in merged
     ]
-    plain = _Tables(layer, config, source).build(single, order)
+    plain = _Tables(layer, config, source).build(single, order, parts)
     if max(len(group) for groups in merged for group in groups) == 1:
         return plain
     height, width, _ = layer.convolution_shape
@@ -134,7 +139,7 @@ def convolution_tables(
         load = tables.weights.shape[1] * config.array.rows * item["words"] // item["entries"]
         return strips * tables.strip_cycles(config) + load
 
-    shared = _Tables(layer, config, source).build(merged, order)
+    shared = _Tables(layer, config, source).build(merged, order, parts)
     return shared if shared.fits_half(config) and cost(shared) < cost(plain) else plain
 
 
@@ -157,22 +162,20 @@ class _Tables:
         self._columns: list[np.ndarray] = []
 
     def build(
-        self, groups: list[list[tuple[PlanePair, ...]]], order: tuple[int, ...]
+        self,
+        groups: list[list[tuple[PlanePair, ...]]],
+        order: tuple[int, ...],
+        parts: tuple[Part, ...],
     ) -> ConvolutionTables:
-        """Tables whose passes are ``groups``, for each range."""
-        layer, rows = self._layer, self._config.array.rows
-        for span, members, coefficients in zip(
-            layer.ranges, groups, layer.coefficients, strict=True
-        ):
-            if not members:
-                continue
-            granules = window_granules(layer, self._source, rows, span)
-            alone = [group[0] for group in members if len(group) == 1]
-            if alone:
-                self._add_single(granules, alone, coefficients)
-            for group in members:
-                if len(group) > 1:
-                    self._add_group(granules, group, coefficients)
+        """Tables whose passes are ``groups``, for each range, and for each part of the window."""
+        rows = self._config.array.rows
+        counts: list[tuple[Part, int]] = []
+        for part in parts or (None,):
+            before = len(self._passes)
+            self._add_ranges(groups, part)
+            count = len(self._passes) - before
+            if part is not None and count:
+                counts.append((part, count))
         held = np.array(order)
         real = held != NO_CHANNEL
         table = np.zeros((len(order), len(self._passes)), np.int64)
@@ -186,7 +189,26 @@ class _Tables:
             passes=tuple(self._passes),
             weights=bits.reshape(tiles, rows, len(self._weights), -1).transpose(0, 2, 1, 3),
             coefficients=table.reshape(tiles, rows, -1).transpose(0, 2, 1),
+            parts=tuple(counts),
         )
+
+    def _add_ranges(self, groups: list[list[tuple[PlanePair, ...]]], part: Part | None) -> None:
+        """The passes of all ranges over one part of the window, or over all of it."""
+        layer, rows = self._layer, self._config.array.rows
+        for span, members, coefficients in zip(
+            layer.ranges, groups, layer.coefficients, strict=True
+        ):
+            granules = window_granules(layer, self._source, rows, span)
+            if part is not None:
+                granules = [part.place(granule) for granule in granules if part.holds(granule)]
+            if not members or not granules:
+                continue
+            alone = [group[0] for group in members if len(group) == 1]
+            if alone:
+                self._add_single(granules, alone, coefficients)
+            for group in members:
+                if len(group) > 1:
+                    self._add_group(granules, group, coefficients)
 
     def _add_single(
         self, granules: list[Granule], pairs: list[PlanePair], coefficients: np.ndarray

@@ -15,6 +15,7 @@ from hw.config import AcceleratorConfig
 
 from .layout import PlaneLayout, StreamLayout, identity_order
 from .orders import channel_orders, plane_layouts
+from .parts import window_parts
 from .passes import ConvolutionTables, convolution_tables
 from .program import ProgramError
 from .tables import parameter_words, threshold_words
@@ -80,7 +81,8 @@ def _plan_layer(
     if isinstance(layer, ConvolutionLayer):
         plane_source = source = planes[layer.source]
         shape = geometry(layer, plane_source, config)
-        tables = convolution_tables(layer, config, plane_source, order)
+        parts = window_parts(layer, shape, plane_source, config.memory.column_granules)
+        tables = convolution_tables(layer, config, plane_source, order, parts)
         tiles = _convolution_tiles(layer, shape, tables, config, len(order) // rows)
     else:
         source = streams[layer.source]
@@ -137,6 +139,8 @@ def _convolution_tiles(
         raise ProgramError(f"layer {layer.name}: fused pool windows must not overlap")
     if max(shape.pool) > WINDOW_MAXIMUM:
         raise _too_large(layer.name, shape.pool)
+    if tables.parts:
+        return (Tile(0, 0, 1, 1),)
     return tuple(
         choose_tiles(
             layer.name,

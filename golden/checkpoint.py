@@ -1,7 +1,9 @@
 """Training checkpoints: one file, plain tensors and numbers, replaced atomically."""
 
+import io
 import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,26 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
     The file is written under a temporary name in the same folder, flushed to the disk and then
     renamed over ``path``.
+
+    Raises:
+        CheckpointError: If it cannot be written; the old one stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **content}, buffer)
     temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        kept = "; the one before is kept" if path.exists() else ""
+        reason = (error.strerror or str(error)).lower()
+        raise CheckpointError(f"checkpoint {path} must be writable: {reason}{kept}") from error
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -49,6 +63,9 @@ def load(path: Path) -> dict[str, Any]:
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
         raise CheckpointError(f"{path} must be a checkpoint of format {FORMAT}, not {version}")
+    for name in ("config", "model"):
+        if not isinstance(content.get(name), dict):
+            raise CheckpointError(f"{path} must be a checkpoint with a {name}")
     return content
 
 
@@ -72,6 +89,26 @@ def load_tensors(path: Path, network: LqNetwork) -> dict[str, Tensor]:
     return tensors
 
 
+def take_over(network: LqNetwork, tensors: dict[str, Tensor]) -> int:
+    """Copy the tensors that fit into ``network``; returns how many did.
+
+    A module is taken over whole or not at all: the step count of a 2-bit basis without its
+    moving average would spoil a 3-bit one.
+    """
+    own = network.state_dict()
+    modules: dict[str, list[str]] = {}
+    for name in own:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    fitting = {
+        name: tensors[name]
+        for names in modules.values()
+        if all(n in tensors and tensors[n].shape == own[n].shape for n in names)
+        for name in names
+    }
+    network.load_state_dict(fitting, strict=False)
+    return len(fitting)
+
+
 def load_network(path: Path) -> LqNetwork:
     """The trained network of a checkpoint, in evaluation mode.
 
@@ -87,6 +124,9 @@ def load_network(path: Path) -> LqNetwork:
             config["weight_bits"],
             config["activation_bits"],
             ActivationEncoding(config["encoding"]),
+            # Checkpoints from before there were other sizes and classes do not name them.
+            image_size=config.get("image_size"),
+            classes=config.get("classes"),
         )
         network.load_state_dict(content["model"])
     except UnknownNetwork as error:

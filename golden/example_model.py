@@ -7,7 +7,6 @@ really reach it, and every batch normalization has the statistics of the same im
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -87,10 +86,7 @@ def calibrate(
         for quantizer in quantizers:
             quantizer.step.zero_()
             quantizer.biased.zero_()
-        with warnings.catch_warnings():
-            # Too few levels in use to fit a basis: then it keeps the one it has.
-            warnings.filterwarnings("ignore", "an activation quantizer uses too few")
-            network(pixels)
+        network(pixels)
         for quantizer, basis in starts.items():
             # Where a high plane hardly occurs, least squares can give it a negative value, which
             # no file may have for activations.

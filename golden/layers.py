@@ -191,7 +191,8 @@ class PixelInput(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 or float [N, C, H, W] -> float, same shape."""
-        values = pixels if pixels.is_floating_point() else pixels.float()
+        is_float = pixels.is_floating_point()
+        values = pixels if is_float else pixels.to(torch.get_default_dtype())
         return (values - PIXEL_OFFSET) / PIXEL_SCALE
 
 

@@ -26,7 +26,8 @@ class NetworkEntry:
     """One network.
 
     Attributes:
-        build: (weight_bits, activation_bits, encoding, image_size=...) -> network with new weights.
+        build: (weight_bits, activation_bits, encoding, image_size=..., classes=...) -> network
+            with new weights.
         image_size: Height and width of its images, unless others are asked for.
         classes: Number of scores.
         dataset: What it is trained on.
@@ -69,6 +70,7 @@ def build_network(
     encoding: ActivationEncoding = ActivationEncoding.UNSIGNED,
     *,
     image_size: int | None = None,
+    classes: int | None = None,
 ) -> LqNetwork:
     """A network with new weights, drawn from torch's generator.
 
@@ -78,6 +80,7 @@ def build_network(
         activation_bits: Planes per input of the inner layers, 1..8, or None for float.
         encoding: Alphabet of the activation codes.
         image_size: Height and width of the images; None takes those of the network.
+        classes: Number of scores; None takes that of the network.
 
     Raises:
         UnknownNetwork: If there is no such network.
@@ -86,9 +89,10 @@ def build_network(
         raise UnknownNetwork(f"network must be one of {', '.join(NETWORKS)}, not {name!r}")
     entry = NETWORKS[name]
     size = entry.image_size if image_size is None else image_size
-    return entry.build(weight_bits, activation_bits, encoding, image_size=size)
+    classes = entry.classes if classes is None else classes
+    return entry.build(weight_bits, activation_bits, encoding, image_size=size, classes=classes)
 
 
 def trainable_networks() -> tuple[str, ...]:
-    """Names of the networks for CIFAR-10, the data set that training has."""
-    return tuple(name for name, entry in NETWORKS.items() if entry.dataset == "cifar10")
+    """Names of the networks that can be trained: all."""
+    return tuple(NETWORKS)

@@ -78,6 +78,7 @@ class ResNet20(LqNetwork):
         activation_bits: Planes per input of the inner convolutions, 1..8, or None for float.
         encoding: Alphabet of the activation codes.
         image_size: Height and width of the images, a multiple of 4.
+        classes: Number of scores.
     """
 
     def __init__(
@@ -87,11 +88,12 @@ class ResNet20(LqNetwork):
         encoding: ActivationEncoding = ActivationEncoding.UNSIGNED,
         *,
         image_size: int = 32,
+        classes: int = CLASSES,
     ) -> None:
         if image_size < 4 or image_size % 4:
             raise ValueError(f"image size of resnet20 must be a multiple of 4, not {image_size}")
         quantization = Quantization(weight_bits, activation_bits, encoding)
-        super().__init__("resnet20", (image_size, image_size, 3), CLASSES, quantization)
+        super().__init__("resnet20", (image_size, image_size, 3), classes, quantization)
         self.conv0 = QuantConv2d(3, WIDTHS[0], 3)
         self.bn0 = batch_norm(WIDTHS[0])
         self.relu0 = nn.ReLU()
@@ -115,14 +117,14 @@ class ResNet20(LqNetwork):
         self.relu_last = nn.ReLU()
         self.pool = GlobalAveragePool()
         self.flatten = nn.Flatten()
-        self.fc = QuantLinear(channels, CLASSES)
+        self.fc = QuantLinear(channels, classes)
 
     def blocks(self) -> list[Block]:
         """The nine blocks in the order of the data."""
         return [module for module in self.stages.modules() if isinstance(module, Block)]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Raw pixels [N, 3, H, W] of 0..255, uint8 or float -> scores [N, 10]."""
+        """Raw pixels [N, 3, H, W] of 0..255, uint8 or float -> scores [N, classes]."""
         x = self.relu0(self.bn0(self.conv0(self.pixels(pixels))))
         for block in self.blocks():
             x = block(x)

@@ -25,6 +25,7 @@ class VggSmall(LqNetwork):
         encoding: Alphabet of the activation codes.
         widths: Channels of the three stages of two convolutions each.
         image_size: Height and width of the images, a multiple of 8.
+        classes: Number of scores.
     """
 
     def __init__(
@@ -35,11 +36,12 @@ class VggSmall(LqNetwork):
         *,
         widths: tuple[int, int, int] = WIDTHS,
         image_size: int = 32,
+        classes: int = CLASSES,
     ) -> None:
         if image_size < 2**HALVINGS or image_size % 2**HALVINGS:
             raise ValueError(f"image size of vgg-small must be a multiple of 8, not {image_size}")
         quantization = Quantization(weight_bits, activation_bits, encoding)
-        super().__init__("vgg-small", (image_size, image_size, 3), CLASSES, quantization)
+        super().__init__("vgg-small", (image_size, image_size, 3), classes, quantization)
         first, second, third = widths
         self.conv0 = QuantConv2d(3, first, 3, fan_in=True)
         self.norm1 = quantization.normalized(first)
@@ -58,10 +60,10 @@ class VggSmall(LqNetwork):
         self.bn_last = batch_norm(third)
         self.relu_last = nn.ReLU()
         self.flatten = nn.Flatten()
-        self.fc = QuantLinear(third * (image_size // 2**HALVINGS) ** 2, CLASSES)
+        self.fc = QuantLinear(third * (image_size // 2**HALVINGS) ** 2, classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Raw pixels [N, 3, H, W] of 0..255, uint8 or float -> scores [N, 10]."""
+        """Raw pixels [N, 3, H, W] of 0..255, uint8 or float -> scores [N, classes]."""
         x = self.norm1(self.conv0(self.pixels(pixels)))
         x = self.norm2(self.pool1(self.conv1(x)))
         x = self.norm3(self.conv2(x))

@@ -10,7 +10,7 @@ import click
 
 from host.command_parameters import FILE, FOLDER
 
-__all__ = ["bitstream", "doctor", "flash", "run"]
+__all__ = ["bitstream", "doctor", "flash", "memory_test", "run"]
 
 
 @click.command()
@@ -104,3 +104,35 @@ def run(port: str, baud: int, program: Path, images: tuple[Path, ...]) -> None:
         accelerator.load(loaded)
         for prediction in classify_images(accelerator, loaded, read_images(images, loaded)):
             click.echo(str(prediction))
+
+
+@click.command("memory-test")
+@click.option("--port", required=True, help="Serial port of the board, such as /dev/ttyUSB0.")
+@click.option("--baud", default=3_000_000, show_default=True, help="Rate of the serial port.")
+@click.option("--words", type=click.IntRange(min=1), help="32-bit words; by default all.")
+def memory_test(port: str, baud: int, words: int | None) -> None:
+    """Test the external memory of a board: every bit, every address.
+
+    Writes all words, reads all, and does the same with the inverse words. 32 MB take eight minutes
+    over the serial link at its full rate. Exit code 1, with address and bits, if a word differs.
+
+    \b
+    Examples:
+      lqfpga memory-test --port /dev/ttyUSB0
+      lqfpga memory-test --port /dev/ttyUSB0 --words 65536
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from host.link import Client
+    from host.memory_test import external_words, run_memory_test
+    from host.transport import SerialTransport
+
+    with Client(SerialTransport(port, baud)) as client:
+        words = words or external_words(client.identity.preset)
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, transient=True) as bar:
+            task = bar.add_task("memory", total=4 * words)
+            result = run_memory_test(
+                client, words, lambda done, _total: bar.update(task, completed=done)
+            )
+    click.echo(f"memory is good: {result.words:,} words, each with two values")

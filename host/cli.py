@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from host.board_commands import bitstream, doctor, flash, run
+from host.board_commands import bitstream, doctor, flash, memory_test, run
 from host.explore_commands import calibrate, explore
 from host.network_commands import data, evaluate, example_model, export, import_command, train
 from host.profile_command import profile
@@ -87,6 +87,7 @@ for command in (
     compile_command,
     disassemble,
     run,
+    memory_test,
     sim,
     profile,
     explore,

@@ -49,13 +49,13 @@ def train(arguments: tuple[str, ...]) -> None:
     """Train a network; `lqfpga train --help` lists the options.
 
     \b
-    Example:
-      lqfpga train resnet20 --weights 2 --activations 2 --output resnet20.pt
+    Examples:
+      lqfpga train --list-recipes
+      lqfpga train resnet20 --recipe paper --weights 2 --activations 2 --output resnet20.pt
     """
-    from golden.train import parse_arguments
-    from golden.train import train as run_training
+    from golden.train import run as run_training
 
-    run_training(parse_arguments(list(arguments)))
+    run_training(list(arguments))
 
 
 @click.command("import")

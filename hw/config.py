@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from .memory.sdram_part import SdramPart, sdram_part
+
 __all__ = [
     "PRESETS",
     "AcceleratorConfig",
@@ -127,7 +129,7 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("column_granules", 16, 8192),
-            ("weight_words", 16, 16384),
+            ("weight_words", 16, 65536),
             ("coefficient_words", 16, 4096),
             ("parameter_words", 16, 8192),
             ("window_entries", 16, 2048),
@@ -177,6 +179,25 @@ class AcceleratorConfig:
     clock_mhz: float = 50.0
     """Clock that the board build of this preset asks for."""
 
+    sdram: str | None = None
+    """Part that is the external memory, as in ``hw.memory.sdram_part``; None: block RAM."""
+
+    def __post_init__(self) -> None:
+        part = self.sdram_part
+        if part is None:
+            return
+        part.timing(self.clock_mhz)
+        if self.memory.external_words != part.words:
+            raise ConfigError(
+                f"memory external_words must be {part.words}, the size of the SDRAM {part.name}, "
+                f"not {self.memory.external_words}"
+            )
+
+    @property
+    def sdram_part(self) -> SdramPart | None:
+        """The part that is the external memory; None: block RAM."""
+        return None if self.sdram is None else sdram_part(self.sdram)
+
     @cached_property
     def fingerprint(self) -> int:
         """32-bit hash of all sizes: a program carries it, the accelerator reports it."""
@@ -224,7 +245,7 @@ _SIMULATION_LARGE = AcceleratorConfig(
     array=_ULX3S_85F.array,
     memory=MemoryConfig(
         column_granules=8192,
-        weight_words=16384,
+        weight_words=32768,
         coefficient_words=4096,
         parameter_words=8192,
         window_entries=2048,
@@ -255,28 +276,38 @@ _ULX3S_12F = AcceleratorConfig(
     clock_mhz=50.0,
 )
 
+_ULX3S_45F = replace(
+    _ULX3S_12F,
+    name="ulx3s-45f",
+    array=replace(_ULX3S_12F.array, rows=8),
+    memory=replace(
+        _ULX3S_12F.memory,
+        parameter_words=1024,
+        pass_entries=256,
+        threshold_groups=128,
+        activation_words=4096,
+        stream_vectors=1024,
+        external_words=8192,
+    ),
+)
+
+_BOARDS = (_ULX3S_12F, replace(_ULX3S_12F, name="ulx3s-25f"), _ULX3S_45F, _ULX3S_85F)
+
+
+def _with_sdram(config: AcceleratorConfig, part: str) -> AcceleratorConfig:
+    """The preset with a memory chip behind the port: all boards have 16Mx16, some 32Mx16."""
+    memory = replace(config.memory, external_words=sdram_part(part).words)
+    return replace(config, name=f"{config.name}-sdram", memory=memory, sdram=part)
+
+
 PRESETS: dict[str, AcceleratorConfig] = {
     config.name: config
     for config in (
         _TINY,
-        _ULX3S_12F,
-        replace(_ULX3S_12F, name="ulx3s-25f"),
-        replace(
-            _ULX3S_12F,
-            name="ulx3s-45f",
-            array=replace(_ULX3S_12F.array, rows=8),
-            memory=replace(
-                _ULX3S_12F.memory,
-                parameter_words=1024,
-                pass_entries=256,
-                threshold_groups=128,
-                activation_words=4096,
-                stream_vectors=1024,
-                external_words=8192,
-            ),
-        ),
-        _ULX3S_85F,
+        *_BOARDS,
+        *(_with_sdram(board, "16Mx16") for board in _BOARDS),
         _SIMULATION_LARGE,
+        _with_sdram(_SIMULATION_LARGE, "32Mx16"),
     )
 }
 

@@ -182,7 +182,7 @@ INSTRUCTION_FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("pixels", 16, "pixels per tile; `columns` at a time form a strip (middle loop)"),
         Field("pass_first", 9, "first entry of the pass table"),
         Field("passes", 10, "passes per strip (inner loop)"),
-        Field("weight_base", 14, "weight word of the first tile"),
+        Field("weight_base", 16, "weight word of the first tile"),
         Field("weight_stride", 14, "weight words from one tile to the next"),
         Field("coefficient_base", 12, "coefficient of the first tile's first pass, then running"),
         Field("inner_x", 4, "pixel order: innermost count"),
@@ -192,6 +192,7 @@ INSTRUCTION_FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("stride_inner_y", 13, "column granules per step of the second count"),
         Field("stride_outer_x", 13, "column granules per step of the third count"),
         Field("stride_outer_y", 13, "column granules per step of the fourth count"),
+        Field("partial", 1, "1: one strip, whose sums the next command goes on with; no vectors"),
     ),
     Opcode.POST_CONFIG: (
         Field("array", 1, "1: vectors come from the array; 0: zero vectors (stream layers)"),

@@ -8,6 +8,8 @@ from hw.accelerator import Accelerator, RetiredSignature
 from hw.config import AcceleratorConfig
 from hw.link.host_port import HostOperation
 from hw.memory.external import BlockExternalMemory
+from hw.memory.sdram_model import SdramRule
+from hw.memory.sdram_simulated import SimulatedSdram
 from hw.payloads import TraceSignature
 from hw.stream import connect_checked
 
@@ -17,19 +19,21 @@ TOP = "simulation_top"
 
 
 class SimulationTop(wiring.Component):
-    """The accelerator with ``external_words`` of block RAM, and ports that are plain signals.
+    """The accelerator with its external memory, and ports that are plain signals.
 
-    Ports are called ``request__*`` and ``response__*`` (host port), ``trace__*``, ``retired__*``
-    and ``busy``, besides ``clk`` and ``rst``.
+    The external memory is block RAM, or the controller of an SDRAM and the model of the part.
+
+    Ports are called ``request__*`` and ``response__*`` (host port), ``trace__*``, ``retired__*``,
+    ``busy`` and, with an SDRAM, ``broken``, besides ``clk`` and ``rst``.
 
     Parameters
     ----------
     config
         Sizes.
     latency
-        Of the external memory, see :class:`BlockExternalMemory`.
+        Of external memory in block RAM, see :class:`BlockExternalMemory`.
     stall_seed
-        Random stalls of the external memory, see :class:`BlockExternalMemory`.
+        Random stalls of external memory in block RAM, see :class:`BlockExternalMemory`.
     """
 
     def __init__(
@@ -59,18 +63,15 @@ class SimulationTop(wiring.Component):
                 "retired": Out(RetiredSignature()),
                 # A run is under way.
                 "busy": Out(1),
+                # With an SDRAM: its first rule that was broken.
+                **({} if config.sdram is None else {"broken": Out(SdramRule)}),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.accelerator = accelerator = Accelerator(self._config)
-        m.submodules.external = external = BlockExternalMemory(
-            self._config.memory.external_words,
-            latency=self._latency,
-            stall_seed=self._stall_seed,
-        )
-        connect_checked(m, accelerator.memory, external.port)
+        connect_checked(m, accelerator.memory, self._external(m, accelerator).port)
         connect_checked(m, accelerator.trace, wiring.flipped(self.trace))
         connect_checked(m, accelerator.retired, wiring.flipped(self.retired))
         requests, responses = accelerator.host_requests, accelerator.host_responses
@@ -86,3 +87,18 @@ class SimulationTop(wiring.Component):
             self.busy.eq(accelerator.busy),
         ]
         return m
+
+    def _external(
+        self, m: Module, accelerator: Accelerator
+    ) -> BlockExternalMemory | SimulatedSdram:
+        part = self._config.sdram_part
+        if part is None:
+            m.submodules.external = block = BlockExternalMemory(
+                self._config.memory.external_words,
+                latency=self._latency,
+                stall_seed=self._stall_seed,
+            )
+            return block
+        m.submodules.external = sdram = SimulatedSdram(part, clock_mhz=self._config.clock_mhz)
+        m.d.comb += [sdram.busy.eq(accelerator.busy), self.broken.eq(sdram.broken)]
+        return sdram

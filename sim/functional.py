@@ -75,6 +75,8 @@ class FunctionalSimulator:
         self.thresholds = np.zeros((memory.threshold_groups, config.datapath.comparators, 2), int)
         self.stream = np.zeros((memory.stream_vectors, rows), np.int64)
         self.vectors: deque[np.ndarray] = deque()
+        self.partial: np.ndarray | None = None
+        """Sums [pixels, rows] that the next COMPUTE goes on with."""
         self.post_config: Fields = {}
         self.traces: dict[int, LayerTrace] = {}
         for stage in program.stages:
@@ -309,6 +311,8 @@ class FunctionalSimulator:
         passes = self.passes[f["pass_first"] : f["pass_first"] + f["passes"]]
         for tile in range(f["tiles"]):
             sums = np.zeros((f["pixels"], self.rows), np.int64)
+            if self.partial is not None:
+                sums, self.partial = self.partial, None
             for index, (first, length, plane, weight) in enumerate(passes):
                 offsets = self.windows[first : first + length]
                 address = base[:, None, None] + offsets[None] + plane
@@ -321,7 +325,10 @@ class FunctionalSimulator:
                     raise FunctionalError("a pass must not overflow the count accumulators")
                 coefficient = self.coefficients[f["coefficient_base"] + tile * f["passes"] + index]
                 sums += (2 * both - mask[:, None]).astype(np.int64) * coefficient
-            self.vectors.extend(sums)
+            if f["partial"]:
+                self.partial = sums
+            else:
+                self.vectors.extend(sums)
 
     # POST ----------------------------------------------------------------------------------------
 

@@ -52,6 +52,9 @@ HOST_PORTS: Mapping[str, str] = {
 }
 """Port of ``cosimulation`` to port of ``simulation_top``."""
 
+SDRAM_PORT = "broken"
+"""Port of both that designs with an SDRAM have: the rule of the part that was broken."""
+
 ENGINES = ("dma", "fill", "compute", "post")
 """Engines in the order of ``hw.isa.Engine``; ports ``retired__<engine>__valid`` and ``__layer``."""
 
@@ -81,9 +84,14 @@ def read_ports(verilog: str, module: str = INNER) -> dict[str, tuple[str, int]]:
     }
 
 
+def _outer_ports(ports: Mapping[str, tuple[str, int]]) -> dict[str, str]:
+    """The ports of ``cosimulation`` for a ``simulation_top`` with ``ports``, and those of both."""
+    return {**HOST_PORTS, **({SDRAM_PORT: SDRAM_PORT} if SDRAM_PORT in ports else {})}
+
+
 def _declarations(ports: Mapping[str, tuple[str, int]]) -> list[str]:
     lines = []
-    for outer, inner in HOST_PORTS.items():
+    for outer, inner in _outer_ports(ports).items():
         direction, width = ports[inner]
         shape = f"[{width - 1}:0] " if width > 1 else ""  # cocotb wants scalars to be scalars
         lines.append(f"  {direction} wire {shape}{outer},")
@@ -131,7 +139,7 @@ def monitor(verilog: str) -> str:
     missing = sorted(needed - ports.keys())
     if missing:
         raise MonitorError(f"{INNER} must have the ports {', '.join(missing)}")
-    connections = [f"    .{inner}({outer})" for outer, inner in HOST_PORTS.items()]
+    connections = [f"    .{inner}({outer})" for outer, inner in _outer_ports(ports).items()]
     connections += [f"    .{name}({name})" for name in traced]
     lines = [
         f"module {TOP}(",
@@ -184,7 +192,8 @@ def write_design(verilog: Path, folder: Path, *, event_driven: bool) -> list[Pat
     inner.write_text(start_always_blocks(text) if event_driven else text)
     outer.write_text(monitor(text))
     names = "\n".join(
-        f'public_flat_rw -module "{TOP}" -var "{name}"' for name in (*HOST_PORTS, "dump")
+        f'public_flat_rw -module "{TOP}" -var "{name}"'
+        for name in (*_outer_ports(read_ports(text)), "dump")
     )
     control.write_text("`verilator_config\n" + names + "\n")
     return [inner, outer, control]

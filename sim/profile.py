@@ -12,6 +12,7 @@ from compiler.program import LayerInfo, Program
 from hw.config import AcceleratorConfig
 from hw.isa import INSTRUCTION_WIDTH, Engine, Opcode
 from hw.memory.packing import WORD, entry_formats
+from hw.memory.sdram_part import DATA_BITS
 
 from .attribution import MEANINGS, attribute
 from .cycles.model import Run, run_program
@@ -28,8 +29,7 @@ __all__ = [
 ]
 
 REPORT_FILE = "report.json"
-PORT_BYTES = WORD // 8
-"""Bytes per cycle that the external memory port moves at most."""
+WORD_BYTES = WORD // 8
 
 
 class ProfileError(ValueError):
@@ -189,7 +189,7 @@ def profile_program(
         model=model,
         preset=config.name,
         binary_macs_per_cycle=capacity,
-        port_bytes_per_cycle=PORT_BYTES,
+        port_bytes_per_cycle=_port_bytes(config),
         clock=clock,
         cycles_per_image=run.cycles,
         images_per_second=clock.mhz * 1e6 / run.cycles,
@@ -231,6 +231,11 @@ def _largest(causes: dict[str, int]) -> str:
     return max(causes, key=lambda cause: causes[cause])
 
 
+def _port_bytes(config: AcceleratorConfig) -> int:
+    """Bytes per cycle that the external memory moves at most."""
+    return WORD_BYTES if config.sdram is None else DATA_BITS // 8
+
+
 def _external_bytes(run: Run, config: AcceleratorConfig) -> Counter[int]:
     """Bytes that DMA instructions move, by tag of the layer."""
     formats = {target.value: form for target, form in entry_formats(config).items()}
@@ -239,7 +244,7 @@ def _external_bytes(run: Run, config: AcceleratorConfig) -> Counter[int]:
         instruction = wait.instruction
         if instruction.opcode is Opcode.DMA:
             form = formats[instruction["target"]]
-            moved[instruction.layer] += form.words_of(instruction["count"]) * PORT_BYTES
+            moved[instruction.layer] += form.words_of(instruction["count"]) * WORD_BYTES
     return moved
 
 

@@ -28,6 +28,7 @@ from cocotb.triggers import (
 from compiler.program import Program
 from hw.isa import Counter, Register, Status, Trap
 from hw.link.host_port import HostOperation
+from hw.memory.sdram_model import SdramRule
 
 from .check import check_layer, check_logits
 from .job import (
@@ -39,7 +40,7 @@ from .job import (
     Job,
     load_expected,
 )
-from .monitor import TRACE_FILE
+from .monitor import SDRAM_PORT, TRACE_FILE
 from .trace import Trace, layer_cycles, parse_trace
 
 PERIOD_NS = 10
@@ -151,6 +152,9 @@ class Host:
             cause = Trap(status >> 8 & 0xFF).name
             address = await self.read_register(Register.TRAP_ADDRESS)
             raise RunError(f"run must not trap: {cause} at external word {address}")
+        if hasattr(dut, SDRAM_PORT) and dut.broken.value:
+            rule = SdramRule(dut.broken.value.to_unsigned()).name
+            raise RunError(f"rules of the SDRAM must hold, {rule} is broken")
         if not status & Status.DONE.value:
             raise RunError(f"status must be DONE after a run, not {status:#x}")
 

@@ -10,6 +10,8 @@ from hw.config import AcceleratorConfig
 from hw.link.link import Link
 from hw.link.protocol import LinkIdentity
 from hw.memory.external import BlockExternalMemory
+from hw.memory.sdram import PAD_CYCLES, SdramController
+from hw.memory.sdram_pins import SdramPinsSignature
 from hw.stream import connect_checked
 
 __all__ = ["BoardCore"]
@@ -18,7 +20,7 @@ PULSE_SECONDS = 0.05
 
 
 class BoardCore(wiring.Component):
-    """Serial pins, link, accelerator and external memory in block RAM.
+    """Serial pins, link, accelerator and external memory: block RAM, or the controller of an SDRAM.
 
     It has nothing of the chip: a simulation talks to it through the serial pins as the host talks
     to the board.
@@ -37,13 +39,6 @@ class BoardCore(wiring.Component):
     build
         32-bit hash that HELLO reports.
     """
-
-    #: Serial line from the host, asynchronous.
-    rx: In(1, init=1)
-    #: Serial line to the host.
-    tx: Out(1, init=1)
-    #: Lamps, 1 = lit.
-    leds: Out(LEDS)
 
     def __init__(
         self,
@@ -64,7 +59,18 @@ class BoardCore(wiring.Component):
             columns=config.array.columns,
             lanes=config.array.lanes,
         )
-        super().__init__()
+        super().__init__(
+            {
+                # Serial line from the host, asynchronous.
+                "rx": In(1, init=1),
+                # Serial line to the host.
+                "tx": Out(1, init=1),
+                # Lamps, 1 = lit.
+                "leds": Out(LEDS),
+                # Pins of the SDRAM, behind a register each way; if the configuration has one.
+                **({} if config.sdram is None else {"sdram": Out(SdramPinsSignature())}),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -73,10 +79,9 @@ class BoardCore(wiring.Component):
             self._identity, clock_frequency=self._clock_frequency, baud_rate=self._baud_rate
         )
         m.submodules.accelerator = accelerator = Accelerator(self._config)
-        m.submodules.external = external = BlockExternalMemory(self._config.memory.external_words)
         connect_checked(m, link.host_requests, accelerator.host_requests)
         connect_checked(m, accelerator.host_responses, link.host_responses)
-        connect_checked(m, accelerator.memory, external.port)
+        connect_checked(m, accelerator.memory, self._external(m, accelerator).port)
         lamps = Cat(
             Const(1),
             accelerator.busy,
@@ -89,6 +94,19 @@ class BoardCore(wiring.Component):
         m.d.sync += self.leds.eq(lamps)
 
         return m
+
+    def _external(self, m: Module, accelerator: Accelerator) -> wiring.Component:
+        part = self._config.sdram_part
+        if part is None:
+            m.submodules.external = block = BlockExternalMemory(self._config.memory.external_words)
+            return block
+        clock_mhz = self._clock_frequency / 1e6
+        m.submodules.external = sdram = SdramController(
+            part, clock_mhz=clock_mhz, pad_cycles=PAD_CYCLES
+        )
+        connect_checked(m, sdram.pins, wiring.flipped(self.sdram))
+        m.d.comb += sdram.busy.eq(accelerator.busy)
+        return sdram
 
     def _stretched(self, m: Module, pulse: Signal) -> Signal:
         """One for ``PULSE_SECONDS`` after a pulse."""

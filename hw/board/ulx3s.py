@@ -10,6 +10,7 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth_boards import ulx3s
 
 from hw.board.clock import Pll, PllSettings
+from hw.board.sdram_pads import SdramPads
 from hw.config import ConfigError
 
 __all__ = ["BAUD_RATE", "BOARDS", "LEDS", "Board", "UlxTop", "board"]
@@ -95,7 +96,8 @@ class UlxTop(wiring.Component):
     Parameters
     ----------
     core
-        Component with the ports of ``hw.board.core.BoardCore``: ``rx``, ``tx`` and ``leds``.
+        Component with the ports of ``hw.board.core.BoardCore``: ``rx``, ``tx``, ``leds`` and maybe
+        ``sdram``.
     clock_mhz
         Frequency of the ``sync`` domain.
     oscillator_mhz
@@ -132,5 +134,8 @@ class UlxTop(wiring.Component):
             lamp = io.Buffer("o", platform.request("led", index, dir="-"))
             m.submodules[f"led{index}"] = lamp
             m.d.comb += lamp.o.eq(core.leds[index])
+        if "sdram" in core.signature.members:
+            m.submodules.sdram = pads = SdramPads()
+            wiring.connect(m, core.sdram, pads.pins)
 
         return m

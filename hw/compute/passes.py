@@ -21,7 +21,7 @@ def _place(config: AcceleratorConfig) -> dict[str, int]:
         "coefficient": bits_for(config.memory.coefficient_words - 1),
         "half": 1,  # half of the column buffers
         "first": 1,  # first pass of a strip
-        "final": 1,  # last pass of a strip
+        "final": 1,  # last pass of a strip that is not partial: its sums leave
         "tile": 1,  # first strip of a tile
         "end": 1,  # last pass of the command
         "columns": bits_for(config.array.columns),  # columns of the strip that hold a pixel
@@ -97,7 +97,7 @@ class PassLoops(wiring.Component):
             last_strip.eq(pixels_beyond < columns),
             last_tile.eq(tiles_left == 1),
             place.half.eq(order.half),
-            place.final.eq(last_pass),
+            place.final.eq(last_pass & ~order.partial),
             place.end.eq(last_pass & last_strip & last_tile),
             place.columns.eq(Mux(last_strip, pixels_beyond + 1, columns)),
         ]

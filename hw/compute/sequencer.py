@@ -25,7 +25,7 @@ def array_step(config: AcceleratorConfig) -> data.StructLayout:
             "start": 1,  # first word of a strip
             "tile": 1,  # first word of a tile
             "last": 1,  # last word of a pass
-            "final": 1,  # last word of a strip
+            "final": 1,  # last word of a strip whose sums leave
             "release": 1,  # first word of the last pass of a command
             "done": 1,  # last word of a command
         }
@@ -48,7 +48,8 @@ class Sequencer(wiring.Component):
     A word waits where it would break a rule that the blocks behind rely on:
 
     * last words of passes are at least ``drain_period`` cycles apart;
-    * first words of strips are at least ``columns`` cycles apart, and so are their last words;
+    * first words of strips are at least ``columns`` cycles apart, and so are the last words of
+      those whose sums leave;
     * the last word of a strip needs room for ``columns`` vectors in the queue.
 
     So a strip takes ``max(columns, sum over its passes of max(length, drain_period))`` cycles

@@ -5,13 +5,16 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.payloads import MemoryPortSignature
+from hw.stream import StreamQueue
 
-__all__ = ["PRELOADED", "BlockExternalMemory", "is_preloaded"]
+__all__ = ["PRELOADED", "BlockExternalMemory", "is_preloaded", "word_ports"]
 
 ADDRESS_WIDTH = 24
 LENGTH_WIDTH = 20
 BLOCK_WORDS = 1 << 16
 """More words than block RAM can ever hold."""
+QUEUE_WORDS = 4
+"""Words that were read and wait for the reader; three keep the block RAM busy."""
 PRELOADED = "preloaded_memory"
 """Verilog module of larger memories, in the file of that name."""
 
@@ -19,6 +22,30 @@ PRELOADED = "preloaded_memory"
 def is_preloaded(words: int) -> bool:
     """Whether a memory of that size is for simulation only, and starts with a file's contents."""
     return words > BLOCK_WORDS
+
+
+def word_ports(
+    m: Module, storage: memory.Memory | None, words: int
+) -> tuple[memory.WritePort, memory.ReadPort]:
+    """A port to write and one to read 32-bit words of ``storage``, or of the module in Verilog."""
+    if storage is not None:
+        m.submodules.memory = storage
+        return storage.write_port(), storage.read_port()
+    shapes = {"addr_width": ADDRESS_WIDTH, "shape": unsigned(32)}
+    write = memory.WritePort.Signature(**shapes).create()
+    read = memory.ReadPort.Signature(**shapes).create()
+    m.submodules.memory = Instance(
+        PRELOADED,
+        p_WORDS=words,
+        i_clk=ClockSignal(),
+        i_read_address=read.addr,
+        i_read_enable=read.en,
+        o_read_data=read.data,
+        i_write_address=write.addr,
+        i_write_enable=write.en,
+        i_write_data=write.data,
+    )
+    return write, read
 
 
 class BlockExternalMemory(wiring.Component):
@@ -79,7 +106,7 @@ class BlockExternalMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        write, read = self._ports(m)
+        write, read = word_ports(m, self.memory, self._words)
         address = Signal(ADDRESS_WIDTH)
         left = Signal(LENGTH_WIDTH)
         wait = Signal(range(self._latency + 1))
@@ -130,27 +157,6 @@ class BlockExternalMemory(wiring.Component):
                     step("IDLE")
         return m
 
-    def _ports(self, m: Module) -> tuple[memory.WritePort, memory.ReadPort]:
-        """A port to write and one to read, of block RAM or of the module in Verilog."""
-        if self.memory is not None:
-            m.submodules.memory = self.memory
-            return self.memory.write_port(), self.memory.read_port()
-        shapes = {"addr_width": ADDRESS_WIDTH, "shape": unsigned(32)}
-        write = memory.WritePort.Signature(**shapes).create()
-        read = memory.ReadPort.Signature(**shapes).create()
-        m.submodules.memory = Instance(
-            PRELOADED,
-            p_WORDS=self._words,
-            i_clk=ClockSignal(),
-            i_read_address=read.addr,
-            i_read_enable=read.en,
-            o_read_data=read.data,
-            i_write_address=write.addr,
-            i_write_enable=write.en,
-            i_write_data=write.data,
-        )
-        return write, read
-
     def _read_pipeline(
         self,
         m: Module,
@@ -160,24 +166,25 @@ class BlockExternalMemory(wiring.Component):
         issue: Value,
         go: Value,
     ) -> Value:
-        """Block RAM read and output register; returns whether a word may be issued."""
+        """Block RAM and the queue behind it; returns whether a word may be issued.
+
+        The reader's ``ready`` comes late and ends at the queue: whether the block RAMs, which lie
+        far apart, read another word depends on registers alone.
+        """
+        m.submodules.words = words = StreamQueue(unsigned(32), depth=QUEUE_WORDS)
         fetched = Signal()
         is_word = Signal()
-        output = self.port.read_data
-        take = Signal()
         can_issue = Signal()
+        wiring.connect(m, words.o, wiring.flipped(self.port.read_data))
         m.d.comb += [
-            take.eq((~output.valid | output.ready) & go),
-            can_issue.eq(~fetched | take),
+            # A word that was fetched enters the queue in the next cycle.
+            can_issue.eq((words.level + fetched < QUEUE_WORDS) & go),
             read.addr.eq(address),
-            read.en.eq(can_issue),
+            read.en.eq(1),
+            words.i.valid.eq(fetched),
+            words.i.payload.eq(Mux(is_word, read.data, 0)),
         ]
-        with m.If(can_issue):
-            m.d.sync += [fetched.eq(issue), is_word.eq(enable)]
-        with m.If(output.ready):
-            m.d.sync += output.valid.eq(0)
-        with m.If(take):
-            m.d.sync += [output.valid.eq(fetched), output.payload.eq(Mux(is_word, read.data, 0))]
+        m.d.sync += [fetched.eq(issue), is_word.eq(enable)]
         return can_issue
 
     def _stall(self, m: Module) -> Value:

@@ -47,6 +47,7 @@ class Command:
     __slots__ = (
         "first_length",
         "instruction",
+        "is_partial",
         "is_single",
         "issued",
         "last_cycles",
@@ -78,6 +79,8 @@ class Command:
         """Cycles of the last pass after another one."""
         self.middle = sum(max(length, period) for length in lengths[1:-1])
         """Cycles of the passes between the first and the last one."""
+        self.is_partial = bool(instruction["partial"])
+        """Its sums stay for the next command."""
         self.is_single = len(lengths) == 1
         """The last pass is the first one."""
         strips, beyond = divmod(instruction["pixels"] - 1, columns)
@@ -135,6 +138,8 @@ class ComputeModel:
         self._free_from: int | None = 0
         self._started = self._ended = -(1 << 40)
         """Cycles of the first and the last word of the strip before."""
+        self._finished = -(1 << 40)
+        """Cycle of the last word of the last strip whose sums have left."""
         self._reserved = 0
         self._blocked: tuple[int, int, int] | None = None
         """What is known of a strip whose last word waits for room."""
@@ -194,7 +199,7 @@ class ComputeModel:
         while command.strips_left:
             early, first, apart = self._blocked or self._begin(command)
             end = apart
-            needed = self._reserved - spare
+            needed = 0 if command.is_partial else self._reserved - spare
             if needed > 0:
                 if len(popped) < needed:
                     post.take()
@@ -210,6 +215,9 @@ class ComputeModel:
             command.wait_post += end - apart
             command.strips_left -= 1
             command.strips_of_tile -= 1
+            if command.is_partial:
+                continue
+            self._finished = end
             vectors = columns
             if not command.strips_of_tile:
                 command.strips_of_tile = command.strips_per_tile
@@ -235,7 +243,9 @@ class ComputeModel:
             passed = max(first + command.first_length - 1, ended + self._period) + command.middle
             last_first = passed + 1
             last_word = passed + command.last_cycles
-        apart = max(last_word, ended + self._columns)
+        apart = last_word
+        if not command.is_partial:
+            apart = max(last_word, self._finished + self._columns)
         if command.strips_left == 1 and command.last_length > 1:
             self._release(last_first)
         return early, apart if command.strip_words == 1 else first, apart

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hw.config import AcceleratorConfig
 from hw.isa import DmaTarget
@@ -12,7 +12,7 @@ from hw.memory.packing import WORD, EntryFormat, entry_formats
 from .agenda import Agenda
 from .control import Gate
 from .instructions import Instruction
-from .memory_port import GRANT_CYCLES, MemoryPort
+from .memory_port import MemoryPort
 from .ports import ReadPort, WritePort
 
 __all__ = ["DmaModel"]
@@ -79,6 +79,10 @@ class DmaModel:
         self._held = 0
         """Entries in the unpacker."""
         self._moves_from = 0
+        self._external = 0
+        """External word of the next burst."""
+        self._arrivals: Iterator[int] = iter(())
+        """Cycles from which the words of the granted burst can be taken."""
         self._burst_left = 0
         """Words of the granted burst that have not moved."""
         self._item = self._part = 0
@@ -104,6 +108,7 @@ class DmaModel:
         self._is_activation = target is DmaTarget.ACTIVATIONS
         self._words_left = self._form.words_of(count)
         self._entries_left = count
+        self._external = command["external"]
         self._ready = self._part = self._held = 0
         self._agenda.at(now + REQUEST_CYCLES, self._port.ask_dma)
         if command["store"]:
@@ -131,23 +136,27 @@ class DmaModel:
         self._words_left -= self._burst_left
         if self._words_left:
             self._agenda.at(now + NEXT_REQUEST_CYCLES, self._port.ask_dma)
+        address = self._external
+        self._external += self._burst_left
         if self._command["store"]:
-            self._moves_from = now + GRANT_CYCLES
+            self._moves_from = self._port.write(address, self._burst_left)
             if self._sending:
                 self._agenda.at(self._moves_from, self._send)
             return
-        self._moves_from = now + self._port.first_word_cycles
+        self._arrivals = iter(self._port.read(address, self._burst_left))
         if self._is_activation:
             self._load_activations()
         else:
             self._load_table()
 
     def _load_table(self) -> None:
-        """Nothing stalls: one word or one entry per cycle."""
+        """Nothing but the memory stalls: one word or one entry per cycle."""
         entries = self._form.entries
-        first = max(self._moves_from, self._ready)
-        last = first + (self._burst_left - 1) * entries
-        self._ready = last + entries
+        ready = self._ready
+        for arrival in self._arrivals:
+            ready = max(arrival, ready) + entries
+        self._ready = ready
+        last = ready - entries
         self._port.end_burst(last)
         self._burst_left = 0
         if not self._words_left:
@@ -174,8 +183,8 @@ class DmaModel:
             if not self._burst_left:
                 break
             # A word moves into the unpacker; the last one of an entry fills it.
-            cycle = max(self._moves_from, ready)
-            self._moves_from = ready = cycle + 1
+            cycle = max(next(self._arrivals), ready)
+            ready = cycle + 1
             self._burst_left -= 1
             if not self._burst_left:
                 self._port.end_burst(cycle)
@@ -205,18 +214,19 @@ class DmaModel:
         now = self._agenda.now
         if not self._sending or not self._burst_left or now < self._moves_from:
             return
+        moved = self._port.write_word()
         self._burst_left -= 1
         self._part += 1
         if not self._burst_left:
-            self._port.end_burst(now)
+            self._port.end_burst(moved)
         if self._part < self._store_parts:
-            self._moves_from = now + 1
+            self._moves_from = moved + 1
             if self._burst_left:
-                self._agenda.at(now + 1, self._send)
+                self._agenda.at(moved + 1, self._send)
             return
         self._sending = False
         self._item = 0
         if self._entries_left:
-            self._agenda.at(now + 1, self._store)
+            self._agenda.at(moved + 1, self._store)
         else:
-            self._finish(now)
+            self._finish(moved)

@@ -43,8 +43,8 @@ class Fetch:
         self.idle_from = 0
         """First cycle without a burst after the last one."""
         self._address = 0
-        self._arrivals: list[int] = []
-        """First word's cycle of each burst."""
+        self._arrivals: list[list[int]] = []
+        """Cycle of the last word of each instruction of each burst."""
         self._emptied: list[int] = []
         """Cycle in which the last word of each burst left the buffer."""
         self._planned = 1
@@ -66,9 +66,10 @@ class Fetch:
             self._port.ask_fetch()
 
     def _chosen(self) -> None:
-        first = self._agenda.now + self._port.first_word_cycles
-        last = first + BURST_WORDS - 1
-        self._arrivals.append(first)
+        address = self._address + BURST_WORDS * len(self._arrivals)
+        words = self._port.read(address, BURST_WORDS)
+        self._arrivals.append(list(words[INSTRUCTION_WORDS - 1 :: INSTRUCTION_WORDS]))
+        last = words[-1]
         self._port.end_burst(last)
         self.idle_from = last + 1
         self._plan_burst()
@@ -79,7 +80,7 @@ class Fetch:
         burst = len(self._arrivals)
         if burst < self._planned:
             return
-        seen = self._arrivals[-1] + BURST_WORDS
+        seen = self._arrivals[-1][-1] + 1
         if burst >= 2:
             if len(self._emptied) < burst - 1:
                 return
@@ -93,8 +94,8 @@ class Fetch:
             burst, place = divmod(self.fetched, PER_BURST)
             if burst >= len(self._arrivals):
                 return
-            arrival = self._arrivals[burst] + INSTRUCTION_WORDS * place
-            last = max(arrival + 1, self._free_from) + INSTRUCTION_WORDS - 1
+            arrival = self._arrivals[burst][place]
+            last = max(arrival + 1, self._free_from + INSTRUCTION_WORDS - 1)
             instruction = fetch_instruction(
                 self._memory, self._address + INSTRUCTION_WORDS * self.fetched
             )

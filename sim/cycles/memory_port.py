@@ -1,15 +1,16 @@
-"""The external memory and its arbiter (``hw/memory/arbiter.py``, ``hw/memory/external.py``)."""
+"""The external memory and its arbiter (``hw/memory/arbiter.py``, ``external.py``, ``sdram.py``)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .agenda import Agenda
+from .sdram import SdramTimeline
 
-__all__ = ["FIRST_WORD_CYCLES", "GRANT_CYCLES", "MemoryPort"]
+__all__ = ["FIRST_WORD_CYCLES", "MemoryPort"]
 
-GRANT_CYCLES = 2
-"""From the arbiter's choice to the cycle in which a word may move."""
+REQUEST_CYCLES = 1
+"""From the arbiter's choice to the request at the memory."""
 FIRST_WORD_CYCLES = 5
 """From the arbiter's choice to the first word that is read, besides the memory's latency."""
 
@@ -20,12 +21,15 @@ class MemoryPort:
     Parameters
     ----------
     latency
-        Of the external memory, see :class:`hw.memory.external.BlockExternalMemory`.
+        Of external memory in block RAM, see :class:`hw.memory.external.BlockExternalMemory`.
+    sdram
+        What the external memory is instead.
     """
 
-    def __init__(self, agenda: Agenda, latency: int) -> None:
+    def __init__(self, agenda: Agenda, latency: int, sdram: SdramTimeline | None = None) -> None:
         self._agenda = agenda
-        self.first_word_cycles = FIRST_WORD_CYCLES + latency
+        self._sdram = sdram
+        self._first_word_cycles = FIRST_WORD_CYCLES + latency
         self.fetch: Callable[[], None] = _unconnected
         """Called in the cycle in which a burst of the instruction fetch is chosen."""
         self.dma: Callable[[], None] = _unconnected
@@ -43,6 +47,27 @@ class MemoryPort:
         """The DMA engine asks for a burst from this cycle on."""
         self._dma_asks = True
         self._plan()
+
+    def read(self, address: int, length: int) -> Sequence[int]:
+        """Cycles in which the words of a burst that is chosen now are there to be taken."""
+        now = self._agenda.now
+        if self._sdram is None:
+            first = now + self._first_word_cycles
+            return range(first, first + length)
+        self._sdram.begin(now + REQUEST_CYCLES, address, length)
+        return [self._sdram.read() for _ in range(length)]
+
+    def write(self, address: int, length: int) -> int:
+        """The first cycle in which a burst that is chosen now may move a word."""
+        request = self._agenda.now + REQUEST_CYCLES
+        if self._sdram is not None:
+            request = self._sdram.begin(request, address, length)
+        return request + 1
+
+    def write_word(self) -> int:
+        """The cycle in which the word that is offered now, and from now on, is taken."""
+        now = self._agenda.now
+        return now if self._sdram is None else self._sdram.write(now)
 
     def end_burst(self, cycle: int) -> None:
         """The last word of the burst moves in ``cycle``."""

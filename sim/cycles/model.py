@@ -27,6 +27,7 @@ from .instructions import CycleError, Instruction, fetch_instruction
 from .memory_port import MemoryPort
 from .ports import WritePort
 from .post import PostModel
+from .sdram import SdramTimeline
 
 __all__ = ["CycleError", "Run", "run_program"]
 
@@ -82,7 +83,9 @@ class _Machine:
         self.retired: list[tuple[int, Engine, int]] = []
         self.last_retired = 0
         self.agenda = agenda = Agenda()
-        port = MemoryPort(agenda, latency)
+        part = config.sdram_part
+        sdram = None if part is None else SdramTimeline(part, config.clock_mhz)
+        port = MemoryPort(agenda, latency, sdram)
         self.semaphores = Semaphores(agenda)
         self.gates = {
             engine: Gate(agenda, self.semaphores, engine, retired=self._retire, room=self._room)
@@ -160,7 +163,8 @@ def run_program(program: Program, config: AcceleratorConfig, *, latency: int = 0
     Args:
         program: Compiled for ``config``.
         config: Sizes.
-        latency: Of the external memory, see :class:`hw.memory.external.BlockExternalMemory`.
+        latency: Of external memory in block RAM, see
+            :class:`hw.memory.external.BlockExternalMemory`.
 
     Raises:
         CycleError: If the program would not end.

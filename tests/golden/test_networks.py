@@ -8,19 +8,16 @@ import pytest
 import torch
 
 from golden import checkpoint
+from golden.accuracy import evaluate
 from golden.checkpoint import CheckpointError, load_network
 from golden.data import Cifar10, Images
-from golden.networks import NETWORKS, UnknownNetwork, build_network, trainable_networks
+from golden.networks import NETWORKS, UnknownNetwork, build_network
 from golden.quantizers import ActivationEncoding
-from golden.train import (
-    TrainConfig,
-    Trainer,
-    TrainingError,
-    evaluate,
-    parse_arguments,
-    train,
-)
+from golden.train import train
+from golden.train_config import TrainConfig
+from golden.training_data import TrainingError
 from golden.vgg_small import VggSmall
+from tests.golden.training_runs import trainer_of
 
 
 def noise(count: int) -> Images:
@@ -40,7 +37,7 @@ def config_of(output: Path, network: str) -> TrainConfig:
 
 def saved(config: TrainConfig, data: Cifar10) -> Path:
     """Checkpoint of a run before its first epoch."""
-    Trainer(config, data, lambda text: None).save()
+    trainer_of(config, data).save()
     return config.output
 
 
@@ -68,18 +65,6 @@ def test_impossible_widths_are_refused(weights: int, activations: int) -> None:
         build_network("vgg-small", weights, activations)
 
 
-def test_training_offers_the_networks_of_its_data_set() -> None:
-    assert set(trainable_networks()) >= {"resnet20", "vgg-small"}
-    config = parse_arguments(["vgg-small", "--weights", "1"])
-    assert (config.network, config.output, config.weight_bits) == (
-        "vgg-small",
-        Path("vgg-small.pt"),
-        1,
-    )
-    with pytest.raises(ValueError, match=r"^network must be one of resnet20, vgg-small, not 'x'$"):
-        TrainConfig(Path("n.pt"), network="x")
-
-
 def test_checkpoint_gives_the_network_that_was_trained(tmp_path: Path, data: Cifar10) -> None:
     config = replace(config_of(tmp_path / "v.pt", "vgg-small"), activation_bits=3)
     result = train(config, data)
@@ -93,10 +78,10 @@ def test_checkpoint_of_another_network_is_refused(tmp_path: Path, data: Cifar10)
     path = saved(config_of(tmp_path / "v.pt", "vgg-small"), data)
     resumed = replace(config_of(path, "resnet20"), resume=True)
     with pytest.raises(TrainingError, match=r"^network must be vgg-small as in the checkpoint, no"):
-        Trainer(resumed, data, lambda text: None)
+        trainer_of(resumed, data)
     warm = replace(config_of(tmp_path / "r.pt", "resnet20"), init=path)
     with pytest.raises(CheckpointError, match=r"v\.pt must hold a resnet20, not a vgg-small$"):
-        Trainer(warm, data, lambda text: None)
+        trainer_of(warm, data)
 
 
 def test_checkpoint_of_another_width_is_refused(tmp_path: Path, data: Cifar10) -> None:
@@ -109,7 +94,7 @@ def test_checkpoint_of_another_width_is_refused(tmp_path: Path, data: Cifar10) -
         r"v\.pt must hold conv2\.weight of the shape \[256, 128, 3, 3\], not \[256, 64, 3, 3\]$"
     )
     with pytest.raises(CheckpointError, match=message):
-        Trainer(warm, data, lambda text: None)
+        trainer_of(warm, data)
     with pytest.raises(
         CheckpointError, match=r"(?s)v\.pt does not fit its own configuration: .*conv2"
     ):
@@ -123,3 +108,12 @@ def test_checkpoint_of_an_unknown_network_is_refused(tmp_path: Path, data: Cifar
     checkpoint.save(path, content)
     with pytest.raises(CheckpointError, match=r"v\.pt: network must be one of .*, not 'later'$"):
         load_network(path)
+
+
+def test_checkpoint_from_before_other_sizes_and_classes(tmp_path: Path, data: Cifar10) -> None:
+    path = saved(config_of(tmp_path / "v.pt", "vgg-small"), data)
+    content = checkpoint.load(path)
+    del content["config"]["classes"], content["config"]["image_size"]
+    checkpoint.save(path, content)
+    assert load_network(path).image_shape == (32, 32, 3)
+    trainer_of(replace(config_of(path, "vgg-small"), resume=True), data)

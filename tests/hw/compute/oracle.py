@@ -48,16 +48,26 @@ class Tables:
             self.passes.append((window, length, rng.randrange(4), rng.randrange(15)))
         return first
 
-    def compute(self, command: dict[str, int], granules: np.ndarray) -> list[list[int]]:
-        """Accumulators of each vector of ``command``; ``granules`` are bool [granule, row]."""
+    def compute(
+        self,
+        command: dict[str, int],
+        granules: np.ndarray,
+        held: list[list[int]] | None = None,
+    ) -> list[list[int]]:
+        """Accumulators of each vector of ``command``; ``granules`` are bool [granule, row].
+
+        They begin with those of the partial command before, ``held``.
+        """
         passes = self.passes[command["pass_first"] :][: command["passes"]]
         bases = list(pixel_bases(command, len(granules)))
         vectors = []
         for tile in range(command["tiles"]):
             tile_weight = command["weight_base"] + tile * command["weight_stride"]
             tile_coefficient = command["coefficient_base"] + tile * command["passes"]
-            for base in bases:
+            for pixel, base in enumerate(bases):
                 total = np.zeros(self.config.array.rows, np.int64)
+                if held is not None:
+                    total += held[pixel]
                 for index, (window, length, plane, weight) in enumerate(passes):
                     dot = np.zeros(self.config.array.rows, np.int64)
                     for word in range(length):
@@ -112,6 +122,7 @@ def random_command(tables: Tables, rng: random.Random, half: int, **fixed: int) 
         "weight_stride": rng.randrange(30),
         "coefficient_base": rng.randrange(16),
         "outer_x": rng.choice([1, 3, 5]),
+        "partial": 0,
         **order,
         **strides,
         **fixed,

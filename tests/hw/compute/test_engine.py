@@ -77,11 +77,12 @@ class Run:
         self.strobes = {name: [] for name in STROBES}
 
     def expected(self) -> list[list[int]]:
-        return [
-            vector
-            for command, granules in zip(self.commands, self.granules, strict=True)
-            for vector in self.tables.compute(command, granules)
-        ]
+        vectors, held = [], None
+        for command, granules in zip(self.commands, self.granules, strict=True):
+            sums = self.tables.compute(command, granules, held)
+            held = sums if command["partial"] else None
+            vectors += [] if command["partial"] else sums
+        return vectors
 
     async def abandon(self, ctx) -> None:
         """Start the first command, and reset the engine in the middle of it."""
@@ -162,6 +163,18 @@ def test_vectors_equal_the_oracle(config, stall, seed):
     assert run.vectors == run.expected(), f"seed {seed}"
     assert run.done == len(run.commands)
     assert run.strobes["idle"][-1]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+@pytest.mark.parametrize("stall", [0.0, 0.9])
+def test_the_sums_of_a_partial_command_go_on_in_the_next_one(config, stall):
+    run = Run(config, seed=3, commands=9, stall=stall, tiles=1, pixels=1)
+    for index, command in enumerate(run.commands):
+        command["pixels"] = min(config.array.columns, 1 + index // 3)
+        command["partial"] = int(index % 3 < 2)
+    run.simulate()
+    assert len(run.vectors) == sum(min(config.array.columns, pixels) for pixels in (1, 2, 3))
+    assert run.vectors == run.expected()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)

@@ -36,7 +36,9 @@ def test_a_burst_is_never_interrupted() -> None:
 
 
 def test_a_slower_memory_answers_later() -> None:
-    assert connected(latency=3)[1].first_word_cycles == FIRST_WORD_CYCLES + 3
+    port = connected(latency=3)[1]
+    assert list(port.read(address=40, length=4)) == [FIRST_WORD_CYCLES + 3 + k for k in range(4)]
+    assert port.write(address=40, length=4) == 2
 
 
 def test_a_port_without_owners_says_so() -> None:

@@ -18,6 +18,7 @@ from golden.lowering import lower
 from golden.onnx_import import import_bytes
 from golden.random_models import RandomLimits, random_model
 from hw.config import AcceleratorConfig, ArrayConfig, ConfigError, preset
+from hw.memory.sdram_part import SDRAM_PARTS, sdram_part
 from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
 from sim.design import cached_verilog
 from sim.reference import expected_arrays
@@ -25,6 +26,9 @@ from sim.reference import expected_arrays
 PRESETS = range(10)
 PROGRAMS = 30
 """Programs for each preset."""
+SDRAM_PRESETS = range(10, 12)
+"""Presets whose external memory is an SDRAM of the board."""
+SDRAM_PROGRAMS = 12
 DRAWS = 200
 """Models drawn for each preset; the compiler refuses those that do not fit."""
 LATENCIES = 4
@@ -63,8 +67,15 @@ def random_config(number: int) -> AcceleratorConfig:
         )
 
 
-def programs(config: AcceleratorConfig, number: int) -> list[tuple[int, Program, object]]:
-    """Seed, program and network of the first models that the compiler takes."""
+def with_sdram(config: AcceleratorConfig, name: str) -> AcceleratorConfig:
+    memory = replace(config.memory, external_words=sdram_part(name).words)
+    return replace(config, memory=memory, sdram=name)
+
+
+def programs(
+    config: AcceleratorConfig, number: int, count: int
+) -> list[tuple[int, Program, object]]:
+    """Seed, program and network of the first ``count`` models that the compiler takes."""
     taken = []
     for seed in range(number * DRAWS, (number + 1) * DRAWS):
         network = lower(import_bytes(model_bytes(random_model(seed, LIMITS))))
@@ -72,7 +83,7 @@ def programs(config: AcceleratorConfig, number: int) -> list[tuple[int, Program,
             taken.append((seed, compile_network(network, config), network))
         except ProgramError:
             continue
-        if len(taken) == PROGRAMS:
+        if len(taken) == count:
             break
     return taken
 
@@ -80,8 +91,19 @@ def programs(config: AcceleratorConfig, number: int) -> list[tuple[int, Program,
 @pytest.mark.slow
 @pytest.mark.parametrize("number", PRESETS)
 def test_every_layer_and_counter_equals_the_rtl(tmp_path: Path, number: int) -> None:
-    config = random_config(number)
-    latency = number % LATENCIES
+    require_equal(tmp_path, random_config(number), number, PROGRAMS, latency=number % LATENCIES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SDRAM_PRESETS)
+def test_every_layer_and_counter_equals_the_rtl_with_an_sdram(tmp_path: Path, number: int) -> None:
+    name = list(SDRAM_PARTS)[number % 2]
+    require_equal(tmp_path, with_sdram(random_config(number), name), number, SDRAM_PROGRAMS)
+
+
+def require_equal(
+    tmp_path: Path, config: AcceleratorConfig, number: int, count: int, *, latency: int = 0
+) -> None:
     bench = Bench(
         config=config,
         simulator=make_simulator("verilator"),
@@ -90,8 +112,8 @@ def test_every_layer_and_counter_equals_the_rtl(tmp_path: Path, number: int) -> 
         console=Console(file=io.StringIO(), width=160),
         memory_latency=latency,
     )
-    taken = programs(config, number)
-    assert len(taken) == PROGRAMS, f"{config} takes {len(taken)} of {DRAWS} models"
+    taken = programs(config, number, count)
+    assert len(taken) == count, f"{config} takes {len(taken)} of {DRAWS} models"
     for seed, program, network in taken:
         images = random_images(program.image_shape, 1)
         expected = expected_arrays(network, images.pixels)  # type: ignore[arg-type]
