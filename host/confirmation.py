@@ -130,7 +130,7 @@ def _row(entry: Confirmation) -> list[str]:
     def pair(predicted: float, real: int | None) -> tuple[str, str, str]:
         if real is None:
             return f"{predicted:,.0f}", "", ""
-        return f"{predicted:,.0f}", f"{real:,}", f"{predicted / real - 1:+.1%}"
+        return f"{predicted:,.0f}", f"{real:,}", _error(predicted, real)
 
     clock = entry.failure or "not routed"
     speed = entry.images_per_second
@@ -144,6 +144,10 @@ def _row(entry: Confirmation) -> list[str]:
         clock if entry.clock_mhz is None else f"{entry.clock_mhz:.1f} MHz",
         "" if speed is None else f"{speed:,.1f}",
     ]
+
+
+def _error(predicted: float, real: int) -> str:
+    return f"{predicted / real - 1:+.1%}" if real else f"{predicted - real:+,.0f}"
 
 
 def print_confirmed(confirmations: Sequence[Confirmation], console: Console) -> None:
@@ -168,7 +172,7 @@ def print_confirmed(confirmations: Sequence[Confirmation], console: Console) -> 
                 name,
                 f"{predicted:,.0f}",
                 "" if real is None else f"{real:,}",
-                "" if real is None else f"{predicted / real - 1:+.1%}",
+                "" if real is None else _error(predicted, real),
             )
         if entry.placed_lut4 is not None:
             table.add_row("", "LUT4 placed", "", f"{entry.placed_lut4:,}", "")

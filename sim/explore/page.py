@@ -76,8 +76,8 @@ def report_page(
         "confirmed_headings": confirmed.headings,
         "confirmed": confirmed.rows,
     }
-    # A script ends at its first "</", wherever that stands.
-    text = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+    # A browser looks for the end of a script, and for comments, inside strings, too.
+    text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     return _TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text)
 
 

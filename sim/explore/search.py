@@ -76,6 +76,7 @@ def search(
     start = time.monotonic()
     space = judge.question.space
     known: dict[str, Candidate] = {}
+    asked_for: dict[str, None] = {}  # in this order, whichever is finished first
     evaluated = 0
     best: Candidate | None = None
     is_exhaustive = space.size <= trials
@@ -100,8 +101,9 @@ def search(
         places: dict[str, tuple[str, dict[str, int]]] = {}
         for point in points:
             name = _key(point)
-            if name in known or name in {place for place, _ in places.values()}:
+            if name in asked_for:
                 continue
+            asked_for[name] = None
             try:
                 config = space.configuration(point)
             except ConfigError as error:
@@ -136,7 +138,7 @@ def search(
             asked = sampler.ask(min(BATCH, trials - sampler.count))
             look(asked)
             sampler.tell([known[_key(point)] for point in asked])
-    candidates = list(known.values())
+    candidates = [known[name] for name in asked_for]
     return Result(
         candidates=candidates,
         front=pareto_front(candidates, judge.question.objectives),

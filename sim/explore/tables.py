@@ -17,6 +17,7 @@ __all__ = ["candidates_csv", "front_latex", "front_table", "varied"]
 
 _SHOWN = ("images_per_second", "cycles", "lut4", "block_ram", "multipliers", "energy_uj")
 """Metrics on the terminal; the files have all of them."""
+_ARRAY = ("rows", "columns", "granules", "drain_lanes")
 
 
 def varied(space: Space, candidates: Sequence[Candidate]) -> list[str]:
@@ -30,21 +31,28 @@ def varied(space: Space, candidates: Sequence[Candidate]) -> list[str]:
 
 
 def front_table(space: Space, front: Sequence[Candidate], rows: int = 20) -> Table:
-    """The first candidates of a front with the sizes in which they differ."""
-    names = varied(space, front)
+    """The first candidates of a front: arrays as "rows x columns x lanes, drain lanes", metrics,
+    and the other sizes in which they differ."""
+    names = [name for name in varied(space, front) if name not in _ARRAY]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", justify="right")
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("array", no_wrap=True)
     shown = [METRICS[name] for name in _SHOWN]
     for metric in shown:
         table.add_column(metric.short, justify="right", style="bold", no_wrap=True)
+    if names:
+        table.add_column("other sizes", overflow="fold")
     for number, candidate in enumerate(front[:rows], 1):
+        assert candidate.config is not None
+        array = candidate.config.array
         table.add_row(
             f"{number}{'*' * candidate.is_beyond_routed}",
-            *(f"{candidate.point[name]:,}" for name in names),
+            f"{array.rows} x {array.columns} x {array.lanes}, {array.drain_lanes}",
             *(metric.text(candidate.metrics[metric.name]) for metric in shown),
+            *([" ".join(f"{name}={candidate.point[name]}" for name in names)] if names else []),
         )
+    if len(front) > rows:
+        table.caption = f"the first {rows} of {len(front)}: all are in front.csv"
     return table
 
 

@@ -190,7 +190,7 @@ class ClusterWorkers:
             for key, config in configs.items()
         }
         try:
-            for future in as_arrived(list(futures)):
+            for future in as_arrived(list(futures), loop=self._client.loop):
                 yield futures[future], future.result()
         except KilledWorker as error:
             raise WorkerError(
