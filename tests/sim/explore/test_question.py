@@ -65,6 +65,7 @@ def test_every_board_has_a_default(name):
         ("trials = 3", "entry must be one of base, objectives, fit, space, limits, not trials"),
         ("base = 3", "base must be the name of a preset, not 3"),
         ('base = "huge"', "preset must be one of .*, not 'huge'"),
+        ('base = "ulx3s-85f-sdram"', "base must be a preset with block RAM as external memory"),
         ("space = 3", "space must be a table, not 3"),
         ("[space]\n", "space must have at least one size"),
         ("[space]\ncolumns = 4", "space.columns must be a list of whole numbers, not 4"),
