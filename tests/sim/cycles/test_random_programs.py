@@ -28,7 +28,7 @@ PROGRAMS = 30
 """Programs for each preset."""
 SDRAM_PRESETS = range(10, 12)
 """Presets whose external memory is an SDRAM of the board."""
-SDRAM_PROGRAMS = 12
+SDRAM_PROGRAMS = 8
 DRAWS = 200
 """Models drawn for each preset; the compiler refuses those that do not fit."""
 LATENCIES = 4
