@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["SDRAM_PARTS", "SdramPart", "SdramTiming", "sdram_part"]
 
@@ -128,33 +128,14 @@ class SdramPart:
         return timing
 
 
+# Boards carry parts of several makers. These rules hold for the slowest of them: the 6 and 7 ns
+# grades of IS42S16160, W9825G6, AS4C16M16 and MT48LC16M16.
+_16MX16 = SdramPart(
+    name="16Mx16", rcd_ns=21, rp_ns=21, ras_ns=45, rc_ns=66, rrd_ns=15, rfc_ns=70, wr_ns=15
+)
+
 SDRAM_PARTS: dict[str, SdramPart] = {
-    part.name: part
-    for part in (
-        # Boards carry parts of several makers. These rules hold for the slowest of them: the 6 and
-        # 7 ns grades of IS42S16160, W9825G6, AS4C16M16 and MT48LC16M16.
-        SdramPart(
-            name="16Mx16",
-            rcd_ns=21,
-            rp_ns=21,
-            ras_ns=45,
-            rc_ns=66,
-            rrd_ns=15,
-            rfc_ns=70,
-            wr_ns=15,
-        ),
-        SdramPart(
-            name="32Mx16",
-            column_bits=10,
-            rcd_ns=21,
-            rp_ns=21,
-            ras_ns=45,
-            rc_ns=66,
-            rrd_ns=15,
-            rfc_ns=70,
-            wr_ns=15,
-        ),
-    )
+    part.name: part for part in (_16MX16, replace(_16MX16, name="32Mx16", column_bits=10))
 }
 """By name; of 32 and 64 MiB."""
 
