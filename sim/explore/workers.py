@@ -166,7 +166,7 @@ class ClusterWorkers:
         if not self.count:
             self._client.close()
             raise WorkerError(f"scheduler at {address} must have workers")
-        self._network = self._client.scatter(network, broadcast=True)
+        self._network = network
 
     def __enter__(self) -> Self:
         return self
@@ -176,23 +176,42 @@ class ClusterWorkers:
 
     def run(self, configs: Mapping[str, AcceleratorConfig]) -> Iterator[tuple[str, Outcome]]:
         from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
+
+        left, losses = dict(configs), 0
+        while left:
+            try:
+                for key, outcome in self._attempt(left):
+                    del left[key]
+                    losses = 0
+                    yield key, outcome
+            except KilledWorker as error:
+                raise WorkerError(
+                    f"workers must live, but were lost again and again: {error}"
+                ) from error
+            except FutureCancelledError as error:
+                # The network lives in the workers; who loses its last copy loses what needs it.
+                losses += 1
+                if losses >= LOSSES:
+                    raise WorkerError(
+                        f"workers must live, but the network was lost {losses} times in a row "
+                        f"with {len(left)} candidates left"
+                    ) from error
+
+    def _attempt(self, configs: Mapping[str, AcceleratorConfig]) -> Iterator[tuple[str, Outcome]]:
         from distributed import as_completed as as_arrived
 
+        network = self._client.scatter(self._network, broadcast=True)
         futures = {
             self._client.submit(
                 _evaluate_there,
-                self._network,
+                network,
                 config,
                 source_hash(),
                 self._function,
-                key=f"lqfpga-{key}",
+                pure=False,
             ): key
             for key, config in configs.items()
         }
-        try:
-            for future in as_arrived(list(futures), loop=self._client.loop):
-                yield futures[future], future.result()
-        except KilledWorker as error:
-            raise WorkerError(
-                f"workers must live, but were lost again and again: {error}"
-            ) from error
+        for future in as_arrived(list(futures), loop=self._client.loop):
+            yield futures[future], future.result()
