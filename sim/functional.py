@@ -212,6 +212,15 @@ class FunctionalSimulator:
         return bits[: count * place].reshape(count, place)[:, :width].astype(bool)
 
     def _dma(self, f: Fields) -> None:
+        """All runs of a command; on chip they lie one behind the other."""
+        address = f["address"]
+        for row in range(f["rows"] + 1):
+            for run in range(f["runs"] + 1):
+                external = f["external"] + row * f["row_stride"] + run * f["run_stride"]
+                self._dma_run({**f, "address": address, "external": external})
+                address += f["count"]
+
+    def _dma_run(self, f: Fields) -> None:
         target, base, count = isa.DmaTarget(f["target"]), f["address"], f["count"]
         source = self.external[f["external"] :]
         rows = self.rows

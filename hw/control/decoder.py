@@ -22,7 +22,8 @@ class InstructionDecoder(wiring.Component):
     """Total: every pattern is legal or not. Outputs belong to the input of 2 cycles before.
 
     Legal is an instruction whose opcode exists, whose enumerated fields hold one of their values,
-    whose unused bits are zero, and which, if it is a DMA store, stores activations.
+    whose unused bits are zero, and which, if it is a DMA that stores or has several runs, has
+    activations as its target.
     """
 
     #: The pattern.
@@ -71,7 +72,8 @@ class InstructionDecoder(wiring.Component):
         if "unused" in view.shape().members:
             faults.append(view.unused.any())
         if opcode == Opcode.DMA:
-            faults.append(view.store & (view.target != DmaTarget.ACTIVATIONS))
+            needs_activations = view.store | view.runs.any() | view.rows.any()
+            faults.append(needs_activations & (view.target != DmaTarget.ACTIVATIONS))
         return faults
 
 

@@ -28,6 +28,10 @@ class DmaEngine(wiring.Component):
     and other users of its port take. Table writes leave from registers. ``done`` comes when the
     last word is written (a table write leaves one cycle before).
 
+    A rectangle of a tensor is one command of several runs: on chip they lie one behind the other,
+    outside ``run_stride`` apart in rows that are ``row_stride`` apart. A run begins like a command
+    that is accepted in the cycle in which the last word of the run before moves.
+
     Parameters
     ----------
     config
@@ -117,9 +121,40 @@ class DmaEngine(wiring.Component):
                     m.next = "RUN"
             with m.State("RUN"), m.If(finished):
                 m.next = "DONE"
+                self._next_run(m, command)
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
                 m.next = "IDLE"
+
+    def _next_run(self, m: Module, command: Signal) -> None:
+        """Turn ``command`` into its next run, if there is one."""
+        row = Signal(24)
+        runs_left = Signal.like(command.runs)
+        is_first = Signal(init=1)
+        first_of_row = Mux(is_first, command.external, row)
+        left = Mux(is_first, command.runs, runs_left)
+        with m.If((left != 0) | (command.rows != 0)):
+            m.next = "START"
+            m.d.sync += [
+                is_first.eq(0),
+                row.eq(first_of_row),
+                command.address.eq(command.address + command.count),
+            ]
+            with m.If(left != 0):
+                m.d.sync += [
+                    runs_left.eq(left - 1),
+                    command.external.eq(command.external + command.run_stride),
+                ]
+            with m.Else():
+                next_row = first_of_row + command.row_stride
+                m.d.sync += [
+                    row.eq(next_row),
+                    command.external.eq(next_row),
+                    runs_left.eq(command.runs),
+                    command.rows.eq(command.rows - 1),
+                ]
+        with m.Else():
+            m.d.sync += is_first.eq(1)
 
     def _request_bursts(self, m: Module, command: Signal, start: Signal) -> None:
         """Cut the words of the command into bursts, two cycles each."""

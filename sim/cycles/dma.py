@@ -27,6 +27,15 @@ NEXT_REQUEST_CYCLES = 2
 _TARGETS = {target.value: target for target in DmaTarget}
 
 
+def external_runs(command: Instruction) -> list[int]:
+    """First external word of every run of a command."""
+    return [
+        command["external"] + row * command["row_stride"] + run * command["run_stride"]
+        for row in range(command["rows"] + 1)
+        for run in range(command["runs"] + 1)
+    ]
+
+
 class DmaModel:
     """Loads and stores, burst by burst.
 
@@ -67,6 +76,8 @@ class DmaModel:
         self.busy_cycles = 0
         self.idle_from = 0
         self._command: Instruction | None = None
+        self._runs: Iterator[int] = iter(())
+        """First external words of the runs that have not begun."""
         self._offered: Instruction | None = None
         self._accepted = 0
         self._form: EntryFormat
@@ -100,25 +111,37 @@ class DmaModel:
         now = self._accepted = self._agenda.now
         self._gate.accepted()
         count = command["count"]
+        self._runs = iter(())
         if not count:
             self._finish(now + EMPTY_CYCLES - 1)
             return
         target = _TARGETS[command["target"]]
         self._form = self._formats[target]
         self._is_activation = target is DmaTarget.ACTIVATIONS
-        self._words_left = self._form.words_of(count)
-        self._entries_left = count
-        self._external = command["external"]
+        self._runs = iter(external_runs(command)[1:])
+        self._start_run(now, command["external"])
+        if not command["store"]:
+            self._tables(target, command["address"], command["external"], count)
+
+    def _start_run(self, now: int, external: int) -> None:
+        """A run, as if the command had been accepted in cycle ``now``."""
+        command = self._command
+        assert command is not None
+        self._words_left = self._form.words_of(command["count"])
+        self._entries_left = command["count"]
+        self._external = external
         self._ready = self._part = self._held = 0
         self._agenda.at(now + REQUEST_CYCLES, self._port.ask_dma)
         if command["store"]:
             self._item = self._moves_from = 0
             self._agenda.at(now + 2, self._store)
-        else:
-            self._tables(target, command["address"], command["external"], count)
 
     def _finish(self, last: int) -> None:
-        """The last entry or word moves in cycle ``last``."""
+        """The last entry or word of a run moves in cycle ``last``."""
+        external = next(self._runs, None)
+        if external is not None:
+            self._agenda.at(last + 1, lambda: self._start_run(last, external))
+            return
         self.busy_cycles += last + 1 - self._accepted
         self._agenda.at(last + 1, self._done)
 
