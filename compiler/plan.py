@@ -12,6 +12,7 @@ from golden.integer_network import (
     RawOutput,
 )
 from hw.config import AcceleratorConfig
+from hw.memory.packing import WORD
 
 from .layout import PlaneLayout, StreamLayout, identity_order
 from .orders import channel_orders, plane_layouts
@@ -41,7 +42,9 @@ def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
             f"against {config.datapath}"
         )
     orders = channel_orders(network, config.array.rows)
-    planes = plane_layouts(network, orders, config.array.rows)
+    # A pixel that may leave the chip is made of whole external words.
+    unit = max(2, WORD // config.array.rows) if config.spills else 2
+    planes = plane_layouts(network, orders, config.array.rows, unit)
     streams: dict[str, StreamLayout] = {}
     plans: list[LayerPlan] = []
     for tag, (layer, order) in enumerate(zip(network.layers, orders, strict=True)):
@@ -141,11 +144,16 @@ def _convolution_tiles(
         raise _too_large(layer.name, shape.pool)
     if tables.parts:
         return (Tile(0, 0, 1, 1),)
+    capacity = config.memory.column_granules
+    if config.spills:
+        # Two blocks of a tile each, and what they compute, must fit the activation memory.
+        limit = max(config.memory.activation_words // 2, shape.granules(*shape.pool))
+        capacity = min(capacity, limit)
     return tuple(
         choose_tiles(
             layer.name,
             shape,
-            config.memory.column_granules,
+            capacity,
             tables.strip_cycles(config) * channel_tiles,
             config.array.columns,
         )

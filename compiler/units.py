@@ -10,6 +10,7 @@ import numpy as np
 
 from golden.integer_network import Layer
 from hw.config import AcceleratorConfig
+from hw.memory.packing import WORD
 
 from .layout import PlaneLayout, StreamLayout
 from .passes import ConvolutionTables
@@ -120,7 +121,7 @@ def divide(plans: list[LayerPlan], config: AcceleratorConfig) -> Plan:
     """
     capacity = _capacities(config)
     resident = _resident(plans, capacity, config)
-    units = [unit for plan in plans for unit in _units(plan, plans, resident, capacity)]
+    units = [unit for plan in plans for unit in _units(plan, plans, resident, capacity, config)]
     return Plan(tuple(plans), tuple(units), resident, capacity)
 
 
@@ -192,6 +193,7 @@ def _units(
     plans: list[LayerPlan],
     resident: frozenset[tuple[int, Table]],
     capacity: dict[Table, int],
+    config: AcceleratorConfig,
 ) -> list[Unit]:
     """Split the channel tiles so that each unit's streamed tables fit half of their memory."""
     group = min(plan.channel_tiles, 255)
@@ -208,6 +210,10 @@ def _units(
             )
         if table in PER_TILE:
             group = min(group, half // need)
+    if config.spills and plan.plane_output is not None and group < plan.channel_tiles:
+        # What a unit writes may go to the external memory: whole words of each pixel.
+        together = max(1, WORD // config.array.rows // plan.plane_output.slots)
+        group = max(1, group // together * together)
     return [
         Unit(plan, first, min(group, plan.channel_tiles - first))
         for first in range(0, plan.channel_tiles, group)

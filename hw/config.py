@@ -198,6 +198,11 @@ class AcceleratorConfig:
         """The part that is the external memory; None: block RAM."""
         return None if self.sdram is None else sdram_part(self.sdram)
 
+    @property
+    def spills(self) -> bool:
+        """Whether tensors that do not fit the chip lie in the external memory: it is large."""
+        return self.sdram is not None
+
     @cached_property
     def fingerprint(self) -> int:
         """32-bit hash of all sizes: a program carries it, the accelerator reports it."""

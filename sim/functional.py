@@ -20,6 +20,8 @@ from hw import isa
 from hw.config import AcceleratorConfig
 from hw.memory.packing import bit_items
 
+from .reconstruction import block_places
+
 __all__ = ["FunctionalError", "FunctionalSimulator", "LayerTrace"]
 
 Fields = dict[str, int]
@@ -101,11 +103,12 @@ class FunctionalSimulator:
         """
         trace = self.traces[info.layer]
         parts = trace.streams if info.kind == "stream" else trace.granules
-        lanes = {
-            int(a): row
-            for addresses, rows in parts
-            for a, row in zip(addresses, rows, strict=False)
-        }
+        address = np.concatenate([addresses for addresses, _ in parts])
+        written = np.concatenate([rows for _, rows in parts])
+        if info.blocks:
+            address, order = block_places(info, address)
+            written = written[order]
+        lanes = {int(a): row for a, row in zip(address, written, strict=True)}
         y, x = np.mgrid[: info.height, : info.width]
         pixels = info.base + y * info.row_stride + x * info.pixel_stride
         values = np.zeros((info.height, info.width, info.channels), np.int64)
