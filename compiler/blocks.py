@@ -60,7 +60,7 @@ def block_cuts(plan: LayerPlan) -> list[tuple[int, int]]:
     else:
         size = plan.tiles[0]
         height = -(-plan.shape.output[0] // size.height)
-        width = -(-plan.shape.output[1] // plan.tile_width)
+        width = -(-plan.shape.output[1] // size.width)
     return [(y, x) for y in _parts(height) for x in _parts(width)]
 
 
@@ -74,7 +74,7 @@ def cut_blocks(plan: LayerPlan, cut: tuple[int, int]) -> tuple[Block, ...]:
     if plan.shape is None:
         return tuple(_stream_blocks(plan, cut))
     size = plan.tiles[0]
-    step_y, step_x = cut[0] * size.height, cut[1] * plan.tile_width
+    step_y, step_x = cut[0] * size.height, cut[1] * size.width
     groups: dict[tuple[int, int], list[Tile]] = {}
     for tile in plan.tiles:
         groups.setdefault((tile.y // step_y, tile.x // step_x), []).append(tile)
@@ -89,7 +89,7 @@ def _convolution_block(plan: LayerPlan, tiles: tuple[Tile, ...]) -> Block:
     bottom = max(tile.y + tile.height for tile in tiles)
     right = max(tile.x + tile.width for tile in tiles)
     # A narrower tile at the edge is filled to the full width.
-    filled = max(tile.x + plan.tile_width for tile in tiles)
+    filled = max(tile.x + plan.filled_width for tile in tiles)
     height, width, _ = layer.input_shape
     kernel = layer.weight_planes.shape[2:4]
     first_y = y * layer.stride[0] - layer.padding[0]

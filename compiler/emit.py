@@ -58,14 +58,17 @@ class Emitter:
         self.ready = TokenCounter(isa.Semaphore.READY, isa.Engine.FILL)
         self.released = TokenCounter(isa.Semaphore.RELEASED, isa.Engine.DMA)
         self.arrived = TokenCounter(isa.Semaphore.ARRIVED, isa.Engine.FILL)
+        self.consumed = TokenCounter(isa.Semaphore.CONSUMED, isa.Engine.DMA)
         self.fills = 0
         self.written: dict[str, list[BlockInfo]] = {}
         """Per external tensor: where its blocks were written, in order."""
         self._placed: list[dict[Table, int]] = []
-        self._tables_loaded = self._streamed = 0
-        """Units whose tables are loaded; those of them with streamed tables."""
-        self._finished: list[int] = []
-        """RELEASED tokens after each unit with streamed tables."""
+        self._tables_loaded = 0
+        """Units whose tables are loaded."""
+        self._loads = dict.fromkeys(Table, 0)
+        """Loads of each streamed table so far."""
+        self._free: dict[Table, list[tuple[TokenCounter, int]]] = {table: [] for table in Table}
+        """The tokens that say that the place of each of these loads is free again."""
         self._compute_needs = self._post_needs = 0
         """Tokens of loads that the engines need in the present unit."""
         self._configured: dict[str, int] = {}
@@ -89,11 +92,28 @@ class Emitter:
             self._load_tables(index)
             final = index + 1 == len(units)
             last_of_layer = final or units[index + 1].plan is not unit.plan
-            post = self._emit_unit(index, last_of_layer)
-            if self.plan.streams(unit):
-                self._finished.append(self._release(post))
-        self._release(post)
+            if unit.part is None:
+                post = self._emit_unit(index, last_of_layer)
+            else:
+                post = self._emit_part(index, last_of_layer)
+            self._finish(unit, post)
+        self._release_all()
         self._store_result(result_address)
+
+    def _finish(self, unit: Unit, post: dict[str, int] | None) -> None:
+        """Remember when the streamed tables of a unit may be overwritten: when it is done.
+
+        The weights of a part of a window when the array has taken them, all else when the results
+        of its channel tiles have passed the post engine.
+        """
+        freed = [t for t in Table if unit.frees(t) and not self.plan.is_resident(unit, t)]
+        if unit.part is not None and Table.WEIGHTS in freed:
+            freed.remove(Table.WEIGHTS)
+            self._free[Table.WEIGHTS].append((self.consumed, self.consumed.signalled))
+        if freed and post is not None:
+            released = self._release(post)
+            for table in freed:
+                self._free[table].append((self.released, released))
 
     def _release(self, post: dict[str, int]) -> int:
         """Make the last POST signal that it is finished; returns the count of such tokens."""
@@ -130,7 +150,7 @@ class Emitter:
     def _load_tables(self, index: int) -> None:
         """Load the streamed tables of a unit, if there is one and they are not loaded.
 
-        They come where the streamed unit before the last one had its own.
+        Each comes where the load of such a table before the last one went.
         """
         if index != self._tables_loaded:
             return
@@ -138,23 +158,31 @@ class Emitter:
         if index == len(self.plan.units) or not self.plan.streams(self.plan.units[index]):
             return
         unit, bases = self.plan.units[index], self._placed[index]
-        other = self._streamed - 2
-        finished = self._finished[other] if other >= 0 else 0
-        self._streamed += 1
-        wait = self.released.require(finished, self.program, unit.plan.tag)
+        tag = unit.plan.tag
+        loads = [
+            (table, load)
+            for table in Table
+            if not self.plan.is_resident(unit, table)
+            and (load := table_load(table, unit, bases, self.config)) is not None
+        ]
+        wait = 0
+        for table, _ in loads:
+            number = self._loads[table] - 2
+            self._loads[table] += 1
+            if number >= 0:
+                counter, count = self._free[table][number]
+                wait |= counter.require(count, self.program, tag)
         instruction: dict[str, int] = {}
-        for table in Table:
-            if self.plan.is_resident(unit, table):
-                continue
-            load = table_load(table, unit, bases, self.config)
-            if load is None:
-                continue
+        for table, load in loads:
             external = self.image.append(f"streamed {table.value}", load.words)
-            instruction = self.program.append(isa.Opcode.DMA, load.tag, load.fields(external))
+            instruction = self.program.append(isa.Opcode.DMA, tag, load.fields(external))
             instruction["wait"], wait = wait, 0
+        if not loads:
+            return
         if unit.plan.tables is not None:
             self.loaded_compute.signal(instruction)
-        self.loaded_post.signal(instruction)
+        if not unit.part:
+            self.loaded_post.signal(instruction)
 
     def _emit_unit(self, index: int, last_of_layer: bool) -> dict[str, int]:
         """All instructions of a unit; returns the last POST."""
@@ -180,6 +208,27 @@ class Emitter:
                 whole_row = plan.shape is None or tile.x + tile.width >= plan.shape.output[1]
                 rows = (tile.y + (tile.height if whole_row else 0)) // pool_h
                 self._signal_rows(plan, plan.layer.output_shape[0] if final else rows, post)
+        return post
+
+    def _emit_part(self, index: int, last_of_layer: bool) -> dict[str, int] | None:
+        """One part of the window of one channel tile; returns the POST after the last part."""
+        unit, bases = self.plan.units[index], self._placed[index]
+        plan, (tile,) = unit.plan, unit.plan.tiles
+        assert plan.tables is not None
+        assert unit.part is not None
+        part = plan.tables.parts[unit.part]
+        self._compute_needs = self.loaded_compute.signalled
+        self._append_fill(plan, *part_fields(part.part, self._whole_source(plan)), 0)
+        compute = self._emit_compute(
+            unit, tile, range(1), part.passes, bases, weights=bases[Table.WEIGHTS]
+        )
+        self.consumed.signal(compute)
+        if not unit.ends_group:
+            return None
+        self._post_needs = self.loaded_post.signalled
+        post = self._emit_posts(unit, bases, tile, self._whole_views(plan))
+        if last_of_layer and plan.plane_output is not None:
+            self._signal_rows(plan, plan.layer.output_shape[0], post)
         return post
 
     def _emit_blocks(self, index: int, blocks: BlockPlan, last_of_layer: bool) -> dict[str, int]:
@@ -322,17 +371,23 @@ class Emitter:
         """FILL and COMPUTE of a tile; of each channel tile and part if the window has parts."""
         tables = unit.plan.tables
         assert tables is not None
-        if not tables.parts:
+        weights, stride = bases[Table.WEIGHTS], unit.plan.need(Table.WEIGHTS)
+        passes = range(len(tables.passes))
+        if not tables.parts and not unit.plan.pieces:
             self._append_fill(unit.plan, *fill_fields(unit.plan, tile, source), arrival)
-            self._emit_compute(unit, bases, tile, range(unit.count), range(len(tables.passes)))
+            channels = range(unit.count)
+            self._emit_compute(unit, tile, channels, passes, bases, weights=weights)
             return
-        for channels in range(unit.count):
-            first = 0
-            for part, count in tables.parts:
-                self._append_fill(unit.plan, *part_fields(part, source), arrival)
-                passes = range(first, first + count)
-                self._emit_compute(unit, bases, tile, range(channels, channels + 1), passes)
-                first += count
+        for channel in range(unit.count):
+            channels, own = range(channel, channel + 1), weights + channel * stride
+            for piece in unit.plan.pieces:
+                place = Tile(tile.y + piece.y, tile.x + piece.x, piece.height, piece.width)
+                self._append_fill(unit.plan, *fill_fields(unit.plan, place, source), arrival)
+                self._emit_compute(unit, place, channels, passes, bases, weights=own)
+            for part in tables.parts:
+                self._append_fill(unit.plan, *part_fields(part.part, source), arrival)
+                words = own + part.weights.start
+                self._emit_compute(unit, tile, channels, part.passes, bases, weights=words)
 
     def _append_fill(
         self, plan: LayerPlan, rows: int, fields: dict[str, int], arrival: int
@@ -370,21 +425,31 @@ class Emitter:
     # COMPUTE -------------------------------------------------------------------------------------
 
     def _emit_compute(
-        self, unit: Unit, bases: dict[Table, int], tile: Tile, channels: range, passes: range
-    ) -> None:
-        """A COMPUTE of these channel tiles of the unit, and of these passes of the layer."""
+        self,
+        unit: Unit,
+        tile: Tile,
+        channels: range,
+        passes: range,
+        bases: dict[Table, int],
+        *,
+        weights: int,
+    ) -> dict[str, int]:
+        """A COMPUTE of these channel tiles of the unit, and of these passes of the layer.
+
+        ``weights`` is the first weight word of the first channel tile; returns the instruction.
+        """
         plan = unit.plan
         shape, tables = plan.shape, plan.tables
         assert shape is not None
         assert tables is not None
         half = self.fills % 2
         self.fills += 1
-        stride = plan.need(Table.WEIGHTS)
         row = shape.row_granules(plan.tile_width) * shape.stride[0]
         pixel = shape.pixel_granules * shape.stride[1]
-        pool_h, pool_w = shape.pool
+        # Pieces of a pool window are rows, or parts of one, of a window that spans the tile.
+        pool_h, pool_w = (1, 1) if plan.pieces else shape.pool
         wait = self.loaded_compute.require(self._compute_needs, self.program, plan.tag)
-        self.program.append(
+        return self.program.append(
             isa.Opcode.COMPUTE,
             plan.tag,
             {
@@ -395,8 +460,8 @@ class Emitter:
                 "pixels": tile.height * tile.width,
                 "pass_first": bases[Table.PASSES] + passes.start,
                 "passes": len(passes),
-                "weight_base": bases[Table.WEIGHTS] + channels.start * stride,
-                "weight_stride": stride,
+                "weight_base": weights,
+                "weight_stride": plan.need(Table.WEIGHTS) if len(channels) > 1 else 0,
                 "coefficient_base": bases[Table.COEFFICIENTS]
                 + channels.start * len(tables.passes)
                 + passes.start,

@@ -20,7 +20,15 @@ from .parts import window_parts
 from .passes import ConvolutionTables, convolution_tables
 from .program import ProgramError
 from .tables import parameter_words, threshold_words
-from .tiling import Geometry, Tile, choose_tiles, geometry, stream_tiles
+from .tiling import (
+    Geometry,
+    Tile,
+    choose_tiles,
+    geometry,
+    stream_tiles,
+    window_pieces,
+    window_tiles,
+)
 from .units import LayerPlan, Plan, divide
 
 __all__ = ["plan_network"]
@@ -80,13 +88,13 @@ def _plan_layer(
     residual_source = streams[residual.tensor] if residual is not None else None
     shape: Geometry | None = None
     tables: ConvolutionTables | None = None
+    pieces: tuple[Tile, ...] = ()
     source: PlaneLayout | StreamLayout | None
     if isinstance(layer, ConvolutionLayer):
         plane_source = source = planes[layer.source]
         shape = geometry(layer, plane_source, config)
-        parts = window_parts(layer, shape, plane_source, config.memory.column_granules)
-        tables = convolution_tables(layer, config, plane_source, order, parts)
-        tiles = _convolution_tiles(layer, shape, tables, config, len(order) // rows)
+        tables = _tables_of(layer, shape, plane_source, order, config)
+        tiles, pieces = _convolution_tiles(layer, shape, tables, config, len(order) // rows)
     else:
         source = streams[layer.source]
         windows = stream_tiles(layer)
@@ -113,6 +121,7 @@ def _plan_layer(
         stream_output=_stream_output(layer, order, rows),
         shape=shape,
         tiles=tiles,
+        pieces=pieces,
         tables=tables,
         parameters=parameter_words(layer, order, rows),
         thresholds=threshold_words(layer.outputs, config)
@@ -130,34 +139,60 @@ def _stream_output(layer: Layer, order: tuple[int, ...], rows: int) -> StreamLay
     return StreamLayout(height=height, width=width, order=order, rows=rows)
 
 
+def _tables_of(
+    layer: ConvolutionLayer,
+    shape: Geometry,
+    source: PlaneLayout | None,
+    order: tuple[int, ...],
+    config: AcceleratorConfig,
+) -> ConvolutionTables:
+    """Tables of a layer, in parts if its window or its weights cannot be there at once."""
+    capacity, half = config.memory.column_granules, config.memory.weight_words // 2
+    parts = window_parts(layer, shape, source, capacity)
+    tables = convolution_tables(layer, config, source, order, parts)
+    whole = shape.granules(1, 1)
+    while tables.weights_at_once > half and capacity > 2:
+        # Weights that are loaded part by part need only half of their memory for the largest.
+        count = max(2, len(parts) + 1, tables.weights_at_once * max(1, len(parts)) // half)
+        capacity = min(capacity, whole) // 2 if count > whole // 2 else -(-whole // count)
+        finer = window_parts(layer, shape, source, capacity)
+        if len(finer) <= len(parts):
+            break
+        parts = finer
+        tables = convolution_tables(layer, config, source, order, parts)
+    return tables
+
+
 def _convolution_tiles(
     layer: ConvolutionLayer,
     shape: Geometry,
     tables: ConvolutionTables,
     config: AcceleratorConfig,
     channel_tiles: int,
-) -> tuple[Tile, ...]:
+) -> tuple[tuple[Tile, ...], tuple[Tile, ...]]:
+    """Tiles of a layer, and the pieces of each if a pool window is too large for one."""
     pool = layer.pool
     if pool is not None and pool.kind is PoolKind.MAXIMUM and pool.stride != pool.window:
         raise ProgramError(f"layer {layer.name}: fused pool windows must not overlap")
     if max(shape.pool) > WINDOW_MAXIMUM:
         raise _too_large(layer.name, shape.pool)
     if tables.parts:
-        return (Tile(0, 0, 1, 1),)
+        return (Tile(0, 0, 1, 1),), ()
     capacity = config.memory.column_granules
     if config.spills:
         # Two blocks of a tile each, and what they compute, must fit the activation memory.
         limit = max(config.memory.activation_words // 2, shape.granules(*shape.pool))
         capacity = min(capacity, limit)
-    return tuple(
-        choose_tiles(
-            layer.name,
-            shape,
-            capacity,
-            tables.strip_cycles(config) * channel_tiles,
-            config.array.columns,
-        )
+    if shape.granules(*shape.pool) > capacity and shape.granules(1, 1) <= capacity:
+        return window_tiles(shape), window_pieces(shape, capacity)
+    tiles = choose_tiles(
+        layer.name,
+        shape,
+        capacity,
+        tables.strip_cycles(config) * channel_tiles,
+        config.array.columns,
     )
+    return tuple(tiles), ()
 
 
 def _too_large(name: str, window: tuple[int, int]) -> ProgramError:

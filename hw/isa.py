@@ -43,7 +43,7 @@ __all__ = [
 
 INSTRUCTION_WIDTH = 256
 INSTRUCTION_WORDS = INSTRUCTION_WIDTH // 32
-SEMAPHORES = 9
+SEMAPHORES = 10
 SEMAPHORE_WIDTH = 6
 PROTOCOL_VERSION = 1
 
@@ -92,6 +92,8 @@ class Semaphore(enum.IntEnum, shape=4):
     """POST to DMA: a unit of work is done, its tables may be overwritten, results be read."""
     ARRIVED = 8
     """DMA to FILL: a block of a tensor in external memory has been loaded."""
+    CONSUMED = 9
+    """COMPUTE to DMA: the weights of a part of a window have been used."""
 
 
 class DmaTarget(enum.Enum, shape=4):
