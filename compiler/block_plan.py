@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from hw.config import AcceleratorConfig
 from hw.isa import DmaTarget
-from hw.memory.packing import EntryFormat, entry_formats
+from hw.memory.packing import WORD, EntryFormat, entry_formats
 
 from .blocks import Block, Rectangle, block_cuts, cut_blocks
-from .layout import MemoryFull, PlaneLayout, RegionAllocator
+from .layout import MemoryFull, PlaneLayout, RegionAllocator, StreamLayout
 from .program import ProgramError
 from .units import LayerPlan
 
@@ -44,6 +44,10 @@ class BlockPlan:
     """Activation words; None: the input is on chip as a whole."""
     output: tuple[int, int] | None = None
     """Likewise for the planes that are written."""
+    residual: tuple[int, int] | None = None
+    """Vectors of the stream memory: the residual, or the input of a stream layer."""
+    stream: tuple[int, int] | None = None
+    """Spilled vectors: the stream that is stored."""
 
 
 def plan_blocks(
@@ -59,7 +63,7 @@ def plan_blocks(
     Args:
         plan: The layer.
         index: Its place among the layers: when its blocks live.
-        touched: Whether its "source" and "output" lie outside.
+        touched: Whether its "source", "output", "residual" and "stream" lie outside.
         channel_tiles: Most channel tiles that are computed at once.
         config: Sizes.
         memories: Activation memory and stream memory, with the tensors that live.
@@ -76,24 +80,28 @@ def plan_blocks(
         raise ProgramError(
             f"layer {plan.layer.name} is filled in parts and must have its input on chip"
         )
-    activation, _ = memories
     sizes = _Sizes(plan, touched, channel_tiles, config)
-    cuts = sorted(block_cuts(plan), key=lambda cut: sizes.cost(cut_blocks(plan, cut)))
+    choices = [cut_blocks(plan, cut) for cut in block_cuts(plan)]
     full: MemoryFull | None = None
-    for cut in cuts:
-        blocks = cut_blocks(plan, cut)
-        before = list(activation.regions), activation.peak
+    smallest = max(choices, key=len)
+    for blocks in sorted(choices, key=sizes.cost):
+        unfit = sizes.check_spilled(blocks)
+        if unfit is not None:
+            full = unfit if blocks is smallest else full
+            continue
+        before = [(list(memory.regions), memory.peak) for memory in memories]
         try:
-            return _placed(plan, index, blocks, sizes, activation)
+            return _placed(plan, index, blocks, sizes, memories)
         except MemoryFull as error:
-            activation.regions, activation.peak = before
-            full = error
+            for memory, (regions, peak) in zip(memories, before, strict=True):
+                memory.regions, memory.peak = regions, peak
+            full = error if blocks is smallest else full
     assert full is not None
     raise full
 
 
 class _Sizes:
-    """Words of blocks."""
+    """Words and vectors of blocks."""
 
     def __init__(
         self,
@@ -102,30 +110,66 @@ class _Sizes:
         channel_tiles: int,
         config: AcceleratorConfig,
     ) -> None:
+        self._name = plan.layer.name
+        self._spill = config.memory.spill_vectors
+        self._is_stream_layer = plan.shape is None
+        self._vector_words = vector_words(config)
         source, output = plan.source, plan.plane_output
-        self.source_pixel = self.output_pixel = 0
-        if touched["source"]:
-            item = max(1, 32 // config.array.word_width)
-            self.source_pixel = (
-                source.pixel_stride // 2 if isinstance(source, PlaneLayout) else item
-            )
+        self._source = self._output = self._residual = self._stream = 0
+        if touched["source"] and not self._is_stream_layer:
+            item = max(1, WORD // config.array.word_width)
+            self._source = source.pixel_stride // 2 if isinstance(source, PlaneLayout) else item
         if touched["output"]:
             assert output is not None
-            self.output_pixel = local_layout(output, channel_tiles).pixel_stride // 2
+            self._output = local_layout(output, channel_tiles).pixel_stride // 2
+        stream_source = source if self._is_stream_layer else plan.residual_source
+        if touched["residual"] or (touched["source"] and self._is_stream_layer):
+            assert isinstance(stream_source, StreamLayout)
+            self._residual = min(channel_tiles, stream_source.blocks)
+        if touched["stream"]:
+            self._stream = channel_tiles
 
     def source(self, blocks: tuple[Block, ...]) -> int:
-        return self.source_pixel * max(block.source.pixels for block in blocks)
+        return self._source * max(block.source.pixels for block in blocks)
 
     def output(self, blocks: tuple[Block, ...]) -> int:
-        return self.output_pixel * max(block.outputs.pixels for block in blocks)
+        return self._output * max(block.outputs.pixels for block in blocks)
+
+    def residual(self, blocks: tuple[Block, ...]) -> int:
+        return self._residual * max(self._read(block).pixels for block in blocks)
+
+    def stream(self, blocks: tuple[Block, ...]) -> int:
+        return self._stream * max(block.outputs.pixels for block in blocks)
+
+    def _read(self, block: Block) -> Rectangle:
+        """Pixels of the stream that a block reads."""
+        if self._is_stream_layer or block.residual is None:
+            return block.source
+        return block.residual
+
+    def check_spilled(self, blocks: tuple[Block, ...]) -> MemoryFull | None:
+        """What is wrong if two blocks of the stored stream do not fit the spilled vectors."""
+        vectors = self.stream(blocks)
+        if 2 * vectors <= self._spill or not vectors:
+            return None
+        return MemoryFull(
+            f"two blocks of the stream of layer {self._name} must fit the spilled vectors: each "
+            f"needs {vectors}, preset has {self._spill}",
+            [],
+        )
 
     def cost(self, blocks: tuple[Block, ...]) -> int:
         """Words that are loaded, and those that nothing hides: the first load, the last store."""
-        loads = sum(block.source.pixels * self.source_pixel for block in blocks)
+        words = self._vector_words
+
+        def loads(block: Block) -> int:
+            vectors = self._residual * self._read(block).pixels if self._residual else 0
+            return block.source.pixels * self._source + vectors * words
+
+        last = blocks[-1].outputs.pixels * (self._output + self._stream * words)
         runs = sum(block.source.height + block.outputs.height for block in blocks)
-        first = blocks[0].source.pixels * self.source_pixel
-        last = blocks[-1].outputs.pixels * self.output_pixel
-        return loads + runs * RUN_OVERHEAD + first + last
+        total = sum(loads(block) for block in blocks)
+        return total + runs * RUN_OVERHEAD + loads(blocks[0]) + last
 
 
 def _placed(
@@ -133,20 +177,30 @@ def _placed(
     index: int,
     blocks: tuple[Block, ...],
     sizes: _Sizes,
-    activation: RegionAllocator,
+    memories: tuple[RegionAllocator, RegionAllocator],
 ) -> BlockPlan:
-    def places(what: str, words: int) -> tuple[int, int] | None:
-        if not words:
+    activation, stream = memories
+
+    def places(memory: RegionAllocator, what: str, size: int) -> tuple[int, int] | None:
+        if not size:
             return None
         owner = f"a block of the {what} of layer {plan.layer.name}"
-        first, second = (activation.allocate(owner, words, index, index) for _ in range(2))
+        first, second = (memory.allocate(owner, size, index, index) for _ in range(2))
         return first, second
 
+    spilled = sizes.stream(blocks)
     return BlockPlan(
         blocks=blocks,
-        source=places("input", sizes.source(blocks)),
-        output=places("output", sizes.output(blocks)),
+        source=places(activation, "input", sizes.source(blocks)),
+        output=places(activation, "output", sizes.output(blocks)),
+        residual=places(stream, "streams", sizes.residual(blocks)),
+        stream=(0, spilled) if spilled else None,
     )
+
+
+def vector_words(config: AcceleratorConfig) -> int:
+    """External words of a stream vector."""
+    return -(-config.array.rows * config.datapath.stream_width // WORD)
 
 
 def local_layout(layout: PlaneLayout, blocks: int) -> PlaneLayout:
@@ -187,7 +241,9 @@ def transfer_fields(
     return fields
 
 
-def external_span(layout: PlaneLayout, first: int, count: int, config: AcceleratorConfig):
+def external_span(
+    layout: PlaneLayout, first: int, count: int, config: AcceleratorConfig
+) -> tuple[int, int]:
     """First external word of channel blocks in a pixel, and the words that they take.
 
     Raises:

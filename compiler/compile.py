@@ -170,9 +170,10 @@ def _tensor_infos(
                     width=stream.width,
                     planes=network.arithmetic.stream,
                     slots=1,
-                    base=emitter.addresses.streams[layer.stream.tensor],
+                    base=emitter.addresses.streams.get(layer.stream.tensor, 0),
                     pixel_stride=stream.blocks,
                     row_stride=stream.row_stride,
+                    blocks=tuple(emitter.written.get(layer.stream.tensor, ())),
                     **common,
                 )
             )

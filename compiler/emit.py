@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 from golden.integer_network import ConvolutionLayer, IntegerNetwork
@@ -245,8 +244,11 @@ class Emitter:
             transfers.load(number + 1)
             if place == 0:
                 self._load_tables(index + 1)
-            codes = transfers.codes_view(number, unit)
-            views = whole if codes is None else replace(whole, codes=codes)
+            views = PostViews(
+                residual=transfers.residual_view(number) or whole.residual,
+                stream=transfers.stream_view(number, unit) or whole.stream,
+                codes=transfers.codes_view(number, unit) or whole.codes,
+            )
             self._post_needs = max(self._post_needs, transfers.writable(number))
             first_post = len(self.program.instructions)
             for tile in block.tiles:
@@ -256,14 +258,13 @@ class Emitter:
                     self._emit_convolution(unit, bases, tile, source, arrival)
                 post = self._emit_posts(unit, bases, tile, views)
             transfers.store(number, unit, self._release(post))
-            if codes is not None:
-                self._note(unit, block, codes, first_post)
-            elif last_of_layer and plan.plane_output is not None:
+            self._note(blocks, unit, block, views, first_post)
+            if blocks.output is None and last_of_layer and plan.plane_output is not None:
                 final = place + 1 == count
                 if final or (place + 1) % every == 0:
-                    at_edge = block.outputs.right >= plan.layer.output_shape[1]
-                    rows = block.outputs.bottom if at_edge else block.outputs.y
-                    self._signal_rows(plan, plan.layer.output_shape[0] if final else rows, post)
+                    left = (later.outputs.y for later in blocks.blocks[place + 1 :])
+                    rows = min(left, default=plan.layer.output_shape[0])
+                    self._signal_rows(plan, rows, post)
         return post
 
     def _transfers_of(self, plan: LayerPlan, blocks: BlockPlan) -> Transfers:
@@ -272,7 +273,7 @@ class Emitter:
             self._block = 0
             self._transfers = Transfers(
                 plan,
-                sum(unit.plan is plan for unit in self.plan.units),
+                [unit for unit in self.plan.units if unit.plan is plan],
                 blocks,
                 self.addresses,
                 self.config,
@@ -284,25 +285,33 @@ class Emitter:
             )
         return self._transfers
 
-    def _note(self, unit: Unit, block: Block, codes: View, first: int) -> None:
-        """Remember where a block of an external tensor was written, for who checks it."""
-        outputs = unit.plan.layer.outputs
-        assert outputs is not None
+    def _note(
+        self, blocks: BlockPlan, unit: Unit, block: Block, views: PostViews, first: int
+    ) -> None:
+        """Remember where a block of external tensors was written, for who checks it."""
+        layer = unit.plan.layer
+        written: dict[str, View | None] = {}
+        if blocks.output is not None and layer.outputs is not None:
+            written[layer.outputs.tensor] = views.codes
+        if blocks.stream is not None and isinstance(layer, ConvolutionLayer):
+            assert layer.stream is not None
+            written[layer.stream.tensor] = views.stream
         posts = sum(opcode is isa.Opcode.POST for opcode, _ in self.program.instructions[first:])
-        self.written.setdefault(outputs.tensor, []).append(
-            BlockInfo(
+        for tensor, view in written.items():
+            assert view is not None
+            info = BlockInfo(
                 y=block.outputs.y,
                 x=block.outputs.x,
                 height=block.outputs.height,
                 width=block.outputs.width,
                 first=unit.first,
                 count=unit.count,
-                base=codes.base,
-                pixel_stride=codes.pixel,
-                row_stride=codes.row,
+                base=view.base,
+                pixel_stride=view.pixel,
+                row_stride=view.row,
                 posts=posts,
             )
-        )
+            self.written.setdefault(tensor, []).append(info)
 
     def _whole_views(self, plan: LayerPlan) -> PostViews:
         """The tensors that the post engine reads and writes, where they are on chip as a whole."""
@@ -310,18 +319,22 @@ class Emitter:
         residual = stream = codes = None
         if not isinstance(layer, ConvolutionLayer):
             assert isinstance(plan.source, StreamLayout)
-            residual = stream_view(addresses.streams[layer.source], plan.source)
+            residual = self._whole_stream(layer.source, plan.source)
         elif layer.residual is not None and plan.residual_source is not None:
-            residual = stream_view(addresses.streams[layer.residual.tensor], plan.residual_source)
+            residual = self._whole_stream(layer.residual.tensor, plan.residual_source)
         if isinstance(layer, ConvolutionLayer) and plan.stream_output is not None:
             assert layer.stream is not None
-            stream = stream_view(addresses.streams[layer.stream.tensor], plan.stream_output)
+            stream = self._whole_stream(layer.stream.tensor, plan.stream_output)
         layout = plan.plane_output
         if layout is not None and layer.outputs is not None:
             base = addresses.planes.get(layer.outputs.tensor)
             if base is not None:
                 codes = View(base, layout.pixel_stride, layout.row_stride, channel=-layout.before)
         return PostViews(residual, stream, codes)
+
+    def _whole_stream(self, name: str, layout: StreamLayout) -> View | None:
+        base = self.addresses.streams.get(name)
+        return None if base is None else stream_view(base, layout)
 
     def _whole_source(self, plan: LayerPlan) -> View:
         """The input where it is on chip as a whole, in activation words."""

@@ -200,15 +200,22 @@ class _Placement:
         owner = f"tensor {name}"
         self.movable[owner] = name
         if name in self._outside:
-            raise ProgramError(
-                f"{owner} must fit the stream memory with the others: it needs {output.vectors} "
-                f"vectors, the stream memory has {self._config.memory.stream_vectors}"
-            )
+            if not self._config.memory.spill_vectors:
+                raise ProgramError(
+                    f"{owner} must fit the stream memory with the others: it needs "
+                    f"{output.vectors} vectors, the stream memory has "
+                    f"{self._config.memory.stream_vectors}"
+                )
+            form = entry_formats(self._config)[DmaTarget.STREAMS]
+            pixel = form.words_of(output.blocks)
+            self._place_outside(name, pixel, output.width, output.height, index)
+            return
         if (
             residual is not None
             and residual.window == 1
             and self._last[residual.tensor] == index
             and plan.residual_source == output
+            and residual.tensor in streams
         ):
             base = streams[residual.tensor]
             self._stream.place(base, output.vectors, index, end, owner)

@@ -94,7 +94,10 @@ def _plan_layer(
         plane_source = source = planes[layer.source]
         shape = geometry(layer, plane_source, config)
         tables = _tables_of(layer, shape, plane_source, order, config)
-        tiles, pieces = _convolution_tiles(layer, shape, tables, config, len(order) // rows)
+        stream = _stream_output(layer, order, rows)
+        tiles, pieces = _convolution_tiles(
+            layer, shape, tables, stream, config, channel_tiles=len(order) // rows
+        )
     else:
         source = streams[layer.source]
         windows = stream_tiles(layer)
@@ -167,7 +170,9 @@ def _convolution_tiles(
     layer: ConvolutionLayer,
     shape: Geometry,
     tables: ConvolutionTables,
+    stream: StreamLayout | None,
     config: AcceleratorConfig,
+    *,
     channel_tiles: int,
 ) -> tuple[tuple[Tile, ...], tuple[Tile, ...]]:
     """Tiles of a layer, and the pieces of each if a pool window is too large for one."""
@@ -191,8 +196,19 @@ def _convolution_tiles(
         capacity,
         tables.strip_cycles(config) * channel_tiles,
         config.array.columns,
+        pixels=_spilled_pixels(stream, config, channel_tiles),
     )
     return tuple(tiles), ()
+
+
+def _spilled_pixels(
+    stream: StreamLayout | None, config: AcceleratorConfig, channel_tiles: int
+) -> int | None:
+    """Pixels of a tile whose stored stream fits half of the spilled vectors, if it may go there."""
+    memory = config.memory
+    if stream is None or not memory.spill_vectors or stream.vectors <= memory.stream_vectors // 2:
+        return None
+    return max(1, memory.spill_vectors // 2 // channel_tiles)
 
 
 def _too_large(name: str, window: tuple[int, int]) -> ProgramError:

@@ -53,10 +53,10 @@ class ProgramError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class BlockInfo:
-    """A part of a plane tensor that the post engine wrote on its way to the external memory.
+    """A part of a tensor that the post engine wrote on its way to the external memory.
 
-    Its pixel (y, x) of the tensor begins at granule ``base``, and holds ``count`` channel blocks
-    from ``first`` on.
+    Its pixel (y, x) of the tensor begins at granule (stream: vector) ``base``, and holds ``count``
+    channel blocks from ``first`` on.
     """
 
     y: int

@@ -145,11 +145,18 @@ def _cover(shape: Geometry, height: int, width: int) -> Iterator[Tile]:
 
 
 def choose_tiles(
-    name: str, shape: Geometry, capacity: int, strip_cycles: int, columns: int
+    name: str,
+    shape: Geometry,
+    capacity: int,
+    strip_cycles: int,
+    columns: int,
+    *,
+    pixels: int | None = None,
 ) -> list[Tile]:
     """The cheapest cover of the output, in raster order.
 
-    ``capacity`` is the granules of a buffer half. Raises :class:`ProgramError` with the numbers if
+    ``capacity`` is the granules of a buffer half; tiles that are no single pool window have at most
+    ``pixels`` outputs. Raises :class:`ProgramError` with the numbers if
     even the smallest tile (one pool window) does not fit.
     """
     candidates = [
@@ -157,6 +164,7 @@ def choose_tiles(
         for width in _sizes(shape.output[1], shape.pool[1])
         for height in _sizes(shape.output[0], shape.pool[0])
         if shape.granules(height, width) <= capacity
+        and (pixels is None or height * width <= max(pixels, shape.pool[0] * shape.pool[1]))
     ]
     if not candidates:
         raise ProgramError(

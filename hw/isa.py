@@ -106,6 +106,8 @@ class DmaTarget(enum.Enum, shape=4):
     PASSES = 4
     THRESHOLDS = 5
     ACTIVATIONS = 6
+    STREAMS = 7
+    """Stream memory; a store takes vectors that the post engine has spilled."""
 
 
 class ResidualMode(enum.Enum, shape=2):
@@ -161,14 +163,20 @@ HEADER_FIELDS: tuple[Field, ...] = (
 
 INSTRUCTION_FIELDS: dict[Opcode, tuple[Field, ...]] = {
     Opcode.DMA: (
-        Field("store", 1, "0: external to on-chip; 1: activation memory to external"),
-        Field("target", DmaTarget, "on-chip memory (store: must be ACTIVATIONS)"),
-        Field("address", 16, "first entry of the on-chip memory"),
+        Field("store", 1, "0: external to on-chip; 1: on-chip to external"),
+        Field("target", DmaTarget, "on-chip memory (store: must be ACTIVATIONS or STREAMS)"),
+        Field(
+            "address",
+            16,
+            "first entry of the on-chip memory (STREAMS, store: of the spilled vectors)",
+        ),
         Field("external", 24, "first 32-bit word of the external memory"),
         Field("count", 20, "entries (WEIGHTS, COEFFICIENTS: entries of all rows, rows innermost)"),
-        Field("runs", 12, "ACTIVATIONS: more runs of `count` entries in a row", optional=True),
+        Field(
+            "runs", 12, "ACTIVATIONS, STREAMS: more runs of `count` entries in a row", optional=True
+        ),
         Field("run_stride", 16, "external words from one run to the next", optional=True),
-        Field("rows", 12, "ACTIVATIONS: more rows of such runs", optional=True),
+        Field("rows", 12, "ACTIVATIONS, STREAMS: more rows of such runs", optional=True),
         Field("row_stride", 20, "external words from one row to the next", optional=True),
     ),
     Opcode.FILL: (

@@ -18,7 +18,7 @@ from compiler.program import Program, TensorInfo
 from golden.fixed_point import round_shift, saturate
 from hw import isa
 from hw.config import AcceleratorConfig
-from hw.memory.packing import bit_items
+from hw.memory.packing import bit_items, entry_formats
 
 from .reconstruction import block_places
 
@@ -75,7 +75,8 @@ class FunctionalSimulator:
         self.masks = np.zeros((memory.window_entries, lanes), bool)
         self.passes = np.zeros((memory.pass_entries, 4), np.int64)
         self.thresholds = np.zeros((memory.threshold_groups, config.datapath.comparators, 2), int)
-        self.stream = np.zeros((memory.stream_vectors, rows), np.int64)
+        # Behind the stream memory lie the vectors that are spilled.
+        self.stream = np.zeros((memory.stream_places, rows), np.int64)
         self.vectors: deque[np.ndarray] = deque()
         self.partial: np.ndarray | None = None
         """Sums [pixels, rows] that the next COMPUTE goes on with."""
@@ -227,7 +228,9 @@ class FunctionalSimulator:
         target, base, count = isa.DmaTarget(f["target"]), f["address"], f["count"]
         source = self.external[f["external"] :]
         rows = self.rows
-        if f["store"]:
+        if target is isa.DmaTarget.STREAMS:
+            self._dma_streams(f)
+        elif f["store"]:
             bits = self.activation[2 * base : 2 * (base + count)].ravel()
             packed = np.packbits(bits, bitorder="little")
             packed = np.pad(packed, (0, -packed.size % 4)).view("<u4")
@@ -266,6 +269,24 @@ class FunctionalSimulator:
             groups = source[: count * width].reshape(count, -1, 2)
             self.thresholds[base : base + count, :, 0] = _signed(groups[..., 0], 32)
             self.thresholds[base : base + count, :, 1] = groups[..., 1]
+
+    def _dma_streams(self, f: Fields) -> None:
+        """Vectors of signed values, each in whole words."""
+        width, count, first = self.config.datapath.stream_width, f["count"], f["address"]
+        words = entry_formats(self.config)[isa.DmaTarget.STREAMS].words
+        external = self.external[f["external"] :][: count * words]
+        if f["store"]:
+            base = self.config.memory.stream_vectors + first
+            vectors = self.stream[base : base + count] & ((1 << width) - 1)
+            bits = (vectors[..., None] >> np.arange(width) & 1).reshape(count, -1)
+            bits = np.pad(bits, ((0, 0), (0, 32 * words - bits.shape[1]))).astype(bool)
+            external[:] = np.packbits(bits, axis=1, bitorder="little").view("<u4").ravel()
+            return
+        bits = np.unpackbits(external.astype("<u4").view(np.uint8), bitorder="little")
+        bits = bits.reshape(count, -1)[:, : self.rows * width].reshape(count, self.rows, width)
+        self.stream[first : first + count] = _signed(
+            (bits.astype(np.int64) << np.arange(width)).sum(axis=2), width
+        )
 
     # FILL ----------------------------------------------------------------------------------------
 

@@ -86,19 +86,21 @@ def _granules(
 
 
 def block_places(tensor: TensorInfo, address: IntegerArray) -> tuple[IntegerArray, IntegerArray]:
-    """Granules of a tensor that was written in blocks, and which writes filled them.
+    """Granules (stream: vectors) of a tensor that was written in blocks, and which writes filled
+    them.
 
     Blocks use the same places in turn: the n-th block that holds a granule of the memory got the
     n-th write to it.
 
     Args:
         tensor: With blocks.
-        address: Granules of the activation memory in the order in which they were written.
+        address: Granules of the memory in the order in which they were written.
 
     Returns:
         Granules as if the tensor lay in the memory as a whole, and an index into ``address`` for
         each; those that were never written are missing.
     """
+    planes = np.arange(1 if tensor.kind == "stream" else tensor.planes)
     if not len(address):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     by_address = np.argsort(address, kind="stable")
@@ -107,7 +109,7 @@ def block_places(tensor: TensorInfo, address: IntegerArray) -> tuple[IntegerArra
     places, writes = [], []
     for block in tensor.blocks:
         pixel_y, pixel_x, unit = np.ogrid[: block.height, : block.width, : block.count]
-        granule = unit[..., None] * tensor.slots + np.arange(tensor.planes)
+        granule = unit[..., None] * tensor.slots + planes
         near = (pixel_y * block.row_stride + pixel_x * block.pixel_stride)[..., None] + granule
         far_y, far_x = block.y + pixel_y, block.x + pixel_x
         far = (far_y * tensor.row_stride + far_x * tensor.pixel_stride)[..., None] + granule
@@ -158,12 +160,16 @@ def _from_granules(tensor: TensorInfo, events: Events, geometry: Geometry) -> Re
 
 
 def _from_stream(tensor: TensorInfo, events: Events, geometry: Geometry) -> Reconstruction:
-    values = np.zeros((geometry.stream_vectors, geometry.rows), np.int64)
-    known = np.zeros(geometry.stream_vectors, bool)
-    cycles = np.full(geometry.stream_vectors, -1, np.int64)
-    values[events.address] = events.data
-    known[events.address] = events.known
-    cycles[events.address] = events.cycle
+    place, order, size = events.address, slice(None), geometry.stream_vectors
+    if tensor.blocks:
+        place, order = block_places(tensor, events.address)
+        size = max(size, tensor.base + tensor.height * tensor.row_stride)
+    values = np.zeros((size, geometry.rows), np.int64)
+    known = np.zeros(size, bool)
+    cycles = np.full(size, -1, np.int64)
+    values[place] = events.data[order]
+    known[place] = events.known[order]
+    cycles[place] = events.cycle[order]
     places = _addresses(tensor, geometry.rows)
     shape = (tensor.height, tensor.width, len(tensor.order))
     lanes = [np.repeat(array[places][..., None], geometry.rows, -1) for array in (known, cycles)]
@@ -217,9 +223,11 @@ def _block_origin(tensor: TensorInfo, post: Mapping[str, int], number: int) -> t
     """Row, column and block of a tensor at which the POST of that number begins."""
     ends = np.cumsum([block.posts for block in tensor.blocks])
     block = tensor.blocks[int(np.searchsorted(ends, number, side="right"))]
-    y, offset = divmod(post["code_base"] - block.base, block.row_stride)
+    base = post["stream_base" if tensor.kind == "stream" else "code_base"]
+    y, offset = divmod(base - block.base, block.row_stride)
     x, offset = divmod(offset, block.pixel_stride)
-    return block.y + y, block.x + x, block.first + offset // tensor.slots
+    slots = 1 if tensor.kind == "stream" else tensor.slots
+    return block.y + y, block.x + x, block.first + offset // slots
 
 
 def _vector_places(

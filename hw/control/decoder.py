@@ -23,7 +23,12 @@ class InstructionDecoder(wiring.Component):
 
     Legal is an instruction whose opcode exists, whose enumerated fields hold one of their values,
     whose unused bits are zero, and which, if it is a DMA that stores or has several runs, has
-    activations as its target.
+    activations or streams as its target.
+
+    Parameters
+    ----------
+    streams
+        Whether the DMA engine moves streams; else that is not legal.
     """
 
     #: The pattern.
@@ -34,6 +39,10 @@ class InstructionDecoder(wiring.Component):
     engine: Out(Engine)
     #: It ends the program.
     is_end: Out(1)
+
+    def __init__(self, *, streams: bool = True) -> None:
+        self._streams = streams
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
@@ -72,8 +81,12 @@ class InstructionDecoder(wiring.Component):
         if "unused" in view.shape().members:
             faults.append(view.unused.any())
         if opcode == Opcode.DMA:
-            needs_activations = view.store | view.runs.any() | view.rows.any()
-            faults.append(needs_activations & (view.target != DmaTarget.ACTIVATIONS))
+            needs_tensor = view.store | view.runs.any() | view.rows.any()
+            is_streams = view.target == DmaTarget.STREAMS
+            is_tensor = is_streams | (view.target == DmaTarget.ACTIVATIONS)
+            faults.append(needs_tensor & ~is_tensor)
+            if not self._streams:
+                faults.append(is_streams)
         return faults
 
 
