@@ -54,6 +54,7 @@ def plan_blocks(
     plan: LayerPlan,
     index: int,
     touched: Mapping[str, bool],
+    known: dict[int, list[tuple[Block, ...]]],
     channel_tiles: int,
     config: AcceleratorConfig,
     memories: tuple[RegionAllocator, RegionAllocator],
@@ -64,6 +65,7 @@ def plan_blocks(
         plan: The layer.
         index: Its place among the layers: when its blocks live.
         touched: Whether its "source", "output", "residual" and "stream" lie outside.
+        known: Ways to cut the layers so far, by tag; filled.
         channel_tiles: Most channel tiles that are computed at once.
         config: Sizes.
         memories: Activation memory and stream memory, with the tensors that live.
@@ -81,7 +83,9 @@ def plan_blocks(
             f"layer {plan.layer.name} is filled in parts and must have its input on chip"
         )
     sizes = _Sizes(plan, touched, channel_tiles, config)
-    choices = [cut_blocks(plan, cut) for cut in block_cuts(plan)]
+    if plan.tag not in known:
+        known[plan.tag] = [cut_blocks(plan, cut) for cut in block_cuts(plan)]
+    choices = known[plan.tag]
     full: MemoryFull | None = None
     smallest = max(choices, key=len)
     for blocks in sorted(choices, key=sizes.cost):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 from golden.integer_network import ConvolutionLayer, IntegerNetwork
@@ -13,7 +14,7 @@ from .blocks import Block
 from .emit_fill import fill_fields, part_fields
 from .emit_post import PostViews, config_fields, post_fields, post_pieces
 from .image import MemoryImage
-from .layout import PlaneLayout, StreamLayout
+from .layout import StreamLayout
 from .loads import table_load
 from .placement import allocate, item_words
 from .program import BlockInfo
@@ -197,9 +198,7 @@ class Emitter:
         post: dict[str, int] = {}
         every = -(-len(plan.tiles) // READY_SIGNALS)
         for number, tile in enumerate(plan.tiles):
-            if plan.tables is not None:
-                self._emit_convolution(unit, bases, tile, self._whole_source(plan), 0)
-            post = self._emit_posts(unit, bases, tile, views)
+            post = self._emit_tile(unit, bases, tile, self._whole_source(plan), 0, views)
             final = number + 1 == len(plan.tiles)
             partial = plan.tables is not None and (number + 1) % every == 0
             if last_of_layer and plan.plane_output is not None and (final or partial):
@@ -217,10 +216,11 @@ class Emitter:
         assert unit.part is not None
         part = plan.tables.parts[unit.part]
         self._compute_needs = self.loaded_compute.signalled
-        self._append_fill(plan, *part_fields(part.part, self._whole_source(plan)), 0)
-        compute = self._emit_compute(
-            unit, tile, range(1), part.passes, bases, weights=bases[Table.WEIGHTS]
-        )
+        source = self._whole_source(plan)
+        assert source is not None
+        self._append_fill(plan, *part_fields(part.part, source), 0)
+        weights = bases[Table.WEIGHTS]
+        compute = self._emit_compute(unit, tile, range(1), part.passes, bases, weights)
         self.consumed.signal(compute)
         if not unit.ends_group:
             return None
@@ -252,11 +252,9 @@ class Emitter:
             self._post_needs = max(self._post_needs, transfers.writable(number))
             first_post = len(self.program.instructions)
             for tile in block.tiles:
-                if plan.tables is not None:
-                    source = transfers.source_view(number) or self._whole_source(plan)
-                    arrival = transfers.arrival(number)
-                    self._emit_convolution(unit, bases, tile, source, arrival)
-                post = self._emit_posts(unit, bases, tile, views)
+                source = transfers.source_view(number) or self._whole_source(plan)
+                arrival = transfers.arrival(number)
+                post = self._emit_tile(unit, bases, tile, source, arrival, views)
             transfers.store(number, unit, self._release(post))
             self._note(blocks, unit, block, views, first_post)
             if blocks.output is None and last_of_layer and plan.plane_output is not None:
@@ -336,12 +334,13 @@ class Emitter:
         base = self.addresses.streams.get(name)
         return None if base is None else stream_view(base, layout)
 
-    def _whole_source(self, plan: LayerPlan) -> View:
-        """The input where it is on chip as a whole, in activation words."""
+    def _whole_source(self, plan: LayerPlan) -> View | None:
+        """The input where it is on chip as a whole, in activation words; None: it is a stream."""
+        if isinstance(plan.source, StreamLayout):
+            return None
         if plan.source is None:
             pixel = item_words(self.config)
             return View(self.addresses.image, pixel, pixel * self.network.image.width)
-        assert isinstance(plan.source, PlaneLayout)
         base = self.addresses.planes[plan.layer.source] // 2
         return View(base, plan.source.pixel_stride // 2, plan.source.row_stride // 2)
 
@@ -378,29 +377,56 @@ class Emitter:
                 isa.Opcode.SYNC, plan.tag, {"engine": isa.Engine.FILL.value, "wait": wait}
             )
 
-    def _emit_convolution(
-        self, unit: Unit, bases: dict[Table, int], tile: Tile, source: View, arrival: int
-    ) -> None:
-        """FILL and COMPUTE of a tile; of each channel tile and part if the window has parts."""
-        tables = unit.plan.tables
+    def _emit_tile(
+        self,
+        unit: Unit,
+        bases: dict[Table, int],
+        tile: Tile,
+        source: View | None,
+        arrival: int,
+        views: PostViews,
+    ) -> dict[str, int]:
+        """FILL, COMPUTE and POST of a tile; returns the POST.
+
+        If a tile takes several COMPUTEs, POST comes after the first one: the queue of vectors does
+        not hold those of all.
+        """
+        if unit.plan.tables is None or source is None:
+            return self._emit_posts(unit, bases, tile, views)
+        post: dict[str, int] | None = None
+        for rows, fields, arguments in self._pieces(unit, tile, source, bases):
+            self._append_fill(unit.plan, rows, fields, arrival)
+            self._emit_compute(unit, *arguments)
+            if post is None:
+                post = self._emit_posts(unit, bases, tile, views)
+        assert post is not None
+        return post
+
+    def _pieces(
+        self, unit: Unit, tile: Tile, source: View, bases: dict[Table, int]
+    ) -> Iterator[tuple[int, dict[str, int], tuple[Tile, range, range, dict[Table, int], int]]]:
+        """Rows and fields of each FILL of a tile, and the arguments of its COMPUTE.
+
+        One for the whole tile, or, for each channel tile of the unit, one for each part of the
+        window or each piece of the pool window.
+        """
+        plan, tables = unit.plan, unit.plan.tables
         assert tables is not None
-        weights, stride = bases[Table.WEIGHTS], unit.plan.need(Table.WEIGHTS)
+        weights, stride = bases[Table.WEIGHTS], plan.need(Table.WEIGHTS)
         passes = range(len(tables.passes))
-        if not tables.parts and not unit.plan.pieces:
-            self._append_fill(unit.plan, *fill_fields(unit.plan, tile, source), arrival)
-            channels = range(unit.count)
-            self._emit_compute(unit, tile, channels, passes, bases, weights=weights)
+        if not tables.parts and not plan.pieces:
+            fill = fill_fields(plan, tile, source)
+            yield *fill, (tile, range(unit.count), passes, bases, weights)
             return
         for channel in range(unit.count):
             channels, own = range(channel, channel + 1), weights + channel * stride
-            for piece in unit.plan.pieces:
+            for piece in plan.pieces:
                 place = Tile(tile.y + piece.y, tile.x + piece.x, piece.height, piece.width)
-                self._append_fill(unit.plan, *fill_fields(unit.plan, place, source), arrival)
-                self._emit_compute(unit, place, channels, passes, bases, weights=own)
+                yield *fill_fields(plan, place, source), (place, channels, passes, bases, own)
             for part in tables.parts:
-                self._append_fill(unit.plan, *part_fields(part.part, source), arrival)
                 words = own + part.weights.start
-                self._emit_compute(unit, tile, channels, part.passes, bases, weights=words)
+                fill = part_fields(part.part, source)
+                yield *fill, (tile, channels, part.passes, bases, words)
 
     def _append_fill(
         self, plan: LayerPlan, rows: int, fields: dict[str, int], arrival: int
@@ -444,7 +470,6 @@ class Emitter:
         channels: range,
         passes: range,
         bases: dict[Table, int],
-        *,
         weights: int,
     ) -> dict[str, int]:
         """A COMPUTE of these channel tiles of the unit, and of these passes of the layer.

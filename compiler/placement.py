@@ -11,6 +11,7 @@ from hw.isa import DmaTarget
 from hw.memory.packing import entry_formats
 
 from .block_plan import BlockPlan, External, plan_blocks
+from .blocks import Block
 from .layout import MemoryFull, PlaneLayout, RegionAllocator, StreamLayout
 from .orders import places_inside
 from .program import ProgramError
@@ -56,8 +57,9 @@ def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) ->
         ProgramError: With the numbers, if a memory is full.
     """
     outside: set[str] = set()
+    choices: dict[int, list[tuple[Block, ...]]] = {}
     while True:
-        placement = _Placement(network, plans, config, frozenset(outside))
+        placement = _Placement(network, plans, config, frozenset(outside), choices)
         try:
             return placement.addresses()
         except MemoryFull as full:
@@ -77,7 +79,9 @@ class _Placement:
         plans: Plan,
         config: AcceleratorConfig,
         outside: frozenset[str],
+        choices: dict[int, list[tuple[Block, ...]]],
     ) -> None:
+        self._choices = choices
         self._network = network
         self._plans = plans
         self._config = config
@@ -122,6 +126,7 @@ class _Placement:
                 plan,
                 index,
                 self._touched(plan),
+                self._choices,
                 max(unit.count for unit in self._plans.units if unit.plan is plan),
                 config,
                 (self._activation, self._stream),
