@@ -14,10 +14,10 @@ BOARD ?= ulx3s
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim waves profile explore calibrate bitstream bench flash test lint format data doctor lock docs clean
+.PHONY: help setup sim sim-large waves profile explore calibrate bitstream bench flash test lint format data doctor lock docs clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 	@echo
 	@echo "variables: MODEL IMAGES LIMIT PRESET SIM=verilator|icarus (make sim), BOARD (make bitstream)"
 
@@ -39,6 +39,9 @@ $(READY): requirements.lock pyproject.toml
 sim: $(READY) ## co-verify MODEL on the RTL, bit for bit
 	@$(BIN)/python -m sim $(MODEL) --images $(IMAGES) --preset $(PRESET) --simulator $(SIM) \
 	  $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
+
+sim-large: $(READY) ## co-verify the networks of the paper in full size (hours; goes on where it was)
+	@$(BIN)/python -m sim.large $(ARGS)
 
 waves: $(READY) ## open the waveform of the last mismatch
 	@$(BIN)/python -m sim.waves

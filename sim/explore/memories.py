@@ -98,6 +98,7 @@ def memories_of(config: AcceleratorConfig) -> Mapping[str, Cells]:
             datapath.stream_width * min(rows, ROWS_PER_COPY),
             count=-(-rows // ROWS_PER_COPY),
         ),
+        "spilled": mapped(memory.spill_vectors, datapath.stream_width * rows),
         "external": mapped(memory.external_words, 32),
         "link": Cells(block_rams=LINK_BLOCK_RAMS),
     }

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from compiler.program import ProgramError
-from compiler.tiling import HIDING_ROWS, TILE_OVERHEAD, Geometry, choose_tiles
+from compiler.tiling import (
+    HIDING_ROWS,
+    TILE_OVERHEAD,
+    Geometry,
+    choose_tiles,
+    window_pieces,
+    window_tiles,
+)
 
 
 def _geometry(**changes: object) -> Geometry:
@@ -86,3 +93,35 @@ def test_a_global_pool_is_one_tile() -> None:
     assert len(choose_tiles("gap", shape, 1024, 20, 16)) == 1
     with pytest.raises(ProgramError, match=r"^layer gap must fit a column buffer"):
         choose_tiles("gap", shape, 100, 20, 16)
+
+
+@pytest.mark.parametrize(("pool", "capacity"), [((7, 7), 120), ((7, 7), 40), ((4, 5), 20)])
+def test_pieces_are_a_pool_window_in_the_order_of_its_pixels(
+    pool: tuple[int, int], capacity: int
+) -> None:
+    shape = _geometry(pool=pool, output=(2 * pool[0], pool[1]))
+    assert [(tile.y, tile.height) for tile in window_tiles(shape)] == [
+        (0, pool[0]),
+        (pool[0], pool[0]),
+    ]
+    pieces = window_pieces(shape, capacity)
+    width = max(piece.width for piece in pieces)
+    pixels = [
+        (piece.y + y, piece.x + x)
+        for piece in pieces
+        for y in range(piece.height)
+        for x in range(piece.width)
+    ]
+    assert pixels == [(y, x) for y in range(pool[0]) for x in range(pool[1])]
+    for piece in pieces:
+        assert shape.granules(piece.height, width) <= capacity
+        assert piece.height == 1 or piece.width == pool[1]
+
+
+def test_tiles_have_no_more_pixels_than_asked_for() -> None:
+    shape = _geometry(pool=(2, 2))
+    tiles = choose_tiles("conv", shape, 4096, 20, 16, pixels=24)
+    assert max(tile.height * tile.width for tile in tiles) <= 24
+    # A pool window is never cut.
+    tiles = choose_tiles("conv", shape, 4096, 20, 16, pixels=1)
+    assert {(tile.height, tile.width) for tile in tiles} == {(2, 2)}

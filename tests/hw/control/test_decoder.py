@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,10 @@ OWNERS = {
 }
 
 
-def owner(word: int) -> Engine | Opcode | None:
+TENSORS = (DmaTarget.ACTIVATIONS.value, DmaTarget.STREAMS.value)
+
+
+def owner(word: int, *, streams: bool = True) -> Engine | Opcode | None:
     """The engine of an instruction, END, or None if it is illegal."""
     try:
         opcode, fields = isa.decode(word)
@@ -29,7 +33,8 @@ def owner(word: int) -> Engine | Opcode | None:
     if opcode == Opcode.DMA:
         legal = fields["target"] in {target.value for target in DmaTarget}
         is_plain = not (fields["store"] or fields["runs"] or fields["rows"])
-        legal &= is_plain or fields["target"] == DmaTarget.ACTIVATIONS.value
+        legal &= is_plain or fields["target"] in TENSORS
+        legal &= streams or fields["target"] != DmaTarget.STREAMS.value
     if opcode == Opcode.POST_CONFIG:
         legal = fields["residual"] in {mode.value for mode in ResidualMode}
         legal &= fields["pool"] in {operation.value for operation in PoolOperation}
@@ -40,14 +45,14 @@ def owner(word: int) -> Engine | Opcode | None:
     return OWNERS.get(opcode, opcode)
 
 
-def check(words: list[int]) -> None:
-    dut = InstructionDecoder()
+def check(words: list[int], *, streams: bool = True) -> None:
+    dut = InstructionDecoder(streams=streams)
 
     async def testbench(ctx):
         for word in words:
             ctx.set(dut.instruction, word)
             await ctx.tick().repeat(2)
-            expected = owner(word)
+            expected = owner(word, streams=streams)
             assert ctx.get(dut.legal) == (expected is not None), f"{word:#x}"
             if expected is not None:
                 assert ctx.get(dut.is_end) == (expected == Opcode.END), f"{word:#x}"
@@ -81,7 +86,8 @@ def test_decoding_is_total(words: list[int]) -> None:
     check(words)
 
 
-def test_every_opcode_and_enumerated_value_is_decoded() -> None:
+@pytest.mark.parametrize("streams", [False, True])
+def test_every_opcode_and_enumerated_value_is_decoded(streams: bool) -> None:
     words = list(range(16))
     words += [isa.encode(Opcode.DMA, dma_fields(target, 0)) for target in range(16)]
     words += [isa.encode(Opcode.DMA, dma_fields(target, 1)) for target in range(16)]
@@ -89,7 +95,7 @@ def test_every_opcode_and_enumerated_value_is_decoded() -> None:
         fields = dma_fields(DmaTarget.WEIGHTS.value, 0) | {"runs": runs, "rows": rows}
         words.append(isa.encode(Opcode.DMA, fields))
     words += [isa.encode(Opcode.SYNC, {"engine": engine}) for engine in range(4)]
-    check(words)
+    check(words, streams=streams)
 
 
 def dma_fields(target: int, store: int) -> dict[str, int]:

@@ -1,0 +1,79 @@
+"""Words that a program moves to and from the external memory, and the fewest that it needs to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from compiler.program import Program
+from golden.integer_network import ConvolutionLayer, IntegerNetwork
+from hw.config import AcceleratorConfig
+from hw.isa import INSTRUCTION_WORDS, DmaTarget, Opcode, decode
+from hw.memory.packing import WORD, entry_formats
+
+__all__ = ["Traffic", "traffic_of"]
+
+INSTRUCTIONS = "instructions"
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """External words of one image."""
+
+    moved: dict[str, int]
+    """By what they are: "load weights", "store streams", ..., "instructions"."""
+    least: int
+    """All weights once, in as many bits as they have; the image and the result once; tensors that
+    lie outside written once and read once."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.moved.values())
+
+    @property
+    def ratio(self) -> float:
+        """Words that are moved for each that must be."""
+        return self.total / self.least
+
+
+def traffic_of(program: Program, network: IntegerNetwork, config: AcceleratorConfig) -> Traffic:
+    """The words that classifying one image moves.
+
+    Args:
+        program: Of ``network`` for ``config``.
+        network: The network.
+        config: Sizes.
+    """
+    formats = {target.value: form for target, form in entry_formats(config).items()}
+    moved: Counter[str] = Counter()
+    for opcode, fields in _instructions(program):
+        moved[INSTRUCTIONS] += INSTRUCTION_WORDS
+        if opcode is Opcode.DMA:
+            runs = (fields["runs"] + 1) * (fields["rows"] + 1)
+            kind = DmaTarget(fields["target"]).name.lower()
+            words = runs * formats[fields["target"]].words_of(fields["count"])
+            moved[f"{'store' if fields['store'] else 'load'} {kind}"] += words
+    return Traffic(dict(moved), _least_words(program, network))
+
+
+def _instructions(program: Program) -> Iterator[tuple[Opcode, dict[str, int]]]:
+    """The instructions of one image, END included."""
+    address = program.image_entry
+    while True:
+        words = program.memory[address : address + INSTRUCTION_WORDS]
+        opcode, fields = decode(int.from_bytes(words.astype("<u4").tobytes(), "little"))
+        yield opcode, fields
+        if opcode is Opcode.END:
+            return
+        address += INSTRUCTION_WORDS
+
+
+def _least_words(program: Program, network: IntegerNetwork) -> int:
+    layers = [layer for layer in network.layers if isinstance(layer, ConvolutionLayer)]
+    bits = sum(layer.weight_planes.size for layer in layers)
+    for tensor in program.tensors:
+        if tensor.blocks:
+            bits += 2 * tensor.height * tensor.width * tensor.channels * tensor.planes
+    return -(-bits // WORD) + prod(program.image_shape[:2]) + program.result_count
