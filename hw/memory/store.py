@@ -14,8 +14,8 @@ __all__ = ["ActivationStore"]
 class ActivationStore(wiring.Component):
     """Reads ``count`` activation words and packs them like a load of activations unpacks them.
 
-    An activation word takes 2 cycles and, besides, one for each external word. That is enough for
-    results; nothing larger is ever stored. The rest of the last external word is zero.
+    An activation word takes 2 cycles and, besides, one for each external word: with words of 32
+    bits 3 cycles, where the SDRAM takes 2. The rest of the last external word is zero.
 
     Parameters
     ----------
