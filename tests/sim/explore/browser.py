@@ -44,8 +44,8 @@ os.dup2(read, 3)
 os.dup2(write, 4)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
-"""Becomes the browser, which expects the pipes of the protocol at 3 and 4. `read` was opened first and
-so is the lowest number of all: nothing is overwritten before it is copied."""
+"""Becomes the browser, which expects the pipes of the protocol at 3 and 4. `read` was opened first
+and so is the lowest number of all: nothing is overwritten before it is copied."""
 
 
 @dataclass
