@@ -243,8 +243,8 @@ def _mapping(layer: Shape, config: AcceleratorConfig) -> dict[str, Any]:
         (
             (channels, kernel_x, kernel_y)
             for channels in _divisors(layer.channels)
-            for kernel_x in {1, layer.kernel[1]}
-            for kernel_y in {1, layer.kernel[0]}
+            for kernel_x in (layer.kernel[1], 1)
+            for kernel_y in (1, layer.kernel[0])
             if channels * kernel_x * kernel_y <= array.lanes
         ),
         key=prod,

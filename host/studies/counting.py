@@ -25,7 +25,7 @@ from sim.profile import Clock
 from .findings import Findings, Table
 from .networks import integer_network, profile_network
 
-__all__ = ["LANES", "PAIRS", "run", "synthesised_area"]
+__all__ = ["LANES", "PAIRS", "Area", "run", "synthesised_area"]
 
 PAIRS = {
     "LUT compressors": ("LUT compressors", "LUT compressors, AND or XNOR"),
@@ -40,7 +40,7 @@ NO_CLOCK = Clock(mhz=1.0, is_routed=False, source="none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Area:
+class Area:
     lut4: int
     """Carry cells as two."""
     ff: int
@@ -60,7 +60,7 @@ def run(
 ) -> Findings:
     """Synthesise arrays of 4 x 4 elements with both kinds of lanes; and compile a network with each
     encoding of activations, as {-1, +1} needs another plane where lanes are AND only."""
-    areas: dict[tuple[str, int], _Area] = {}
+    areas: dict[tuple[str, int], Area] = {}
     with StageDisplay(console) as display:
         for schemes in PAIRS.values():
             for scheme in schemes:
@@ -93,7 +93,7 @@ def run(
     )
 
 
-def synthesised_area(scheme: str, lanes: int, work: Path, display: StageDisplay) -> _Area:
+def synthesised_area(scheme: str, lanes: int, work: Path, display: StageDisplay) -> Area:
     """Area of a 4 x 4 array in a scheme of ``sim.benchmark_arrays``; ToolError if yosys fails."""
     folder = work / "counting"
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def synthesised_area(scheme: str, lanes: int, work: Path, display: StageDisplay)
     ):
         tools.run("yosys", ["-p", script], stage=stage, log="yosys.log")
         needs = read_statistics(load_json(folder / "array.stat.json"))
-        area = _Area(lut4=needs["LUT4"], ff=needs["FF"], macs=ROWS * COLUMNS * lanes)
+        area = Area(lut4=needs["LUT4"], ff=needs["FF"], macs=ROWS * COLUMNS * lanes)
         stage.news = f"{area.per_mac:.2f} LUT4 per MAC"
     return area
 
@@ -132,7 +132,7 @@ def _cycle_table(widths: tuple[tuple[int, int], ...]) -> Table:
     return Table(name="cycles", headings=headings, rows=rows)
 
 
-def _figure(areas: Mapping[tuple[str, int], _Area], lanes: tuple[int, ...]) -> Figure:
+def _figure(areas: Mapping[tuple[str, int], Area], lanes: tuple[int, ...]) -> Figure:
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
     schemes = [scheme for pair in PAIRS.values() for scheme in pair]

@@ -159,6 +159,10 @@ def _figure(points: Sequence[_Point]) -> Figure:
             )
         left.plot([], [], "o", color=f"C{number}", label=f"{size} x {size} pixels")
     left.set(xscale="log", yscale="log", xlabel="binary MACs per cycle", ylabel="images/s")
+    places = sorted({point.profile.binary_macs_per_cycle for point in points})
+    left.set_xticks(places, [f"{place:,}" for place in places], minor=False)
+    left.set_xticks([], minor=True)
+    left.set_xlim(places[0] / 1.5, places[-1] * 2)
     left.set_title("dashed: in proportion to the array; hollow: does not fit", fontsize=9)
     left.legend(frameon=False, fontsize=9)
     names = [f"{point.size} px\n{point.device.removeprefix('LFE5U-')}" for point in points]
