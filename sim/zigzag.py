@@ -36,7 +36,8 @@ _, _, results = get_hardware_performance_zigzag(
     "workload.yaml", "accelerator.yaml", "mapping.yaml",
     opt="latency", dump_folder="results", loma_show_progress_bar=False,
 )
-print(json.dumps([[one.layer.name, one.latency_total2] for one, _ in results[0][1]]))
+layers = [one for one, _ in results[0][1]]
+print(json.dumps([[one.layer.name, one.latency_total2, one.latency_total0] for one in layers]))
 """
 LINKS = {"O": "O", "W": "I2", "I": "I1"}
 
@@ -67,6 +68,9 @@ class ZigZagResult:
     seconds: float
     """Wall time of its process."""
     layer_cycles: tuple[int, ...]
+    """With the loading of the input before, and the result behind."""
+    inner_cycles: tuple[int, ...]
+    """Without: as if the next layer's input were loaded while this one is computed."""
 
 
 def shapes(network: IntegerNetwork) -> list[Shape]:
@@ -100,10 +104,14 @@ def run(
     output = call([str(python), "-c", DRIVER], folder)
     seconds = time.perf_counter() - start
     table = json.loads(output.strip().splitlines()[-1])
-    names = [name for name, _ in table]
+    names = [name for name, *_ in table]
     if names != [layer.name for layer in layers]:
         raise PeerError(f"ZigZag must report {len(layers)} layers in order, not {names}")
-    return ZigZagResult(seconds, tuple(round(cycles) for _, cycles in table))
+    return ZigZagResult(
+        seconds,
+        tuple(round(cycles) for _, cycles, _ in table),
+        tuple(round(inner) for *_, inner in table),
+    )
 
 
 def accelerator(config: AcceleratorConfig) -> dict[str, Any]:

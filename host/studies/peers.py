@@ -96,9 +96,9 @@ def _answers(network: IntegerNetwork, config: AcceleratorConfig, work: Path) -> 
     imports = _import_seconds(python, "zigzag.api")
     start = _child_seconds()
     result = zigzag.run(python, shapes, config, work / "zigzag-files")
-    answers["ZigZag"] = _Answer(
-        cycles=result.layer_cycles, seconds=_child_seconds() - start - imports
-    )
+    seconds = _child_seconds() - start - imports
+    answers["ZigZag"] = _Answer(cycles=result.layer_cycles, seconds=seconds)
+    answers["ZigZag, inputs loaded ahead"] = _Answer(cycles=result.inner_cycles, seconds=seconds)
     python = scale_sim.install(work / "scale-sim")
     imports = _import_seconds(python, "scalesim.scale_sim")
     for dataflow, name in (("ws", "weights stay"), ("os", "outputs stay")):

@@ -27,7 +27,10 @@ def get_hardware_performance_zigzag(workload, accelerator, mapping, **options):
     results = []
     for index, layer in enumerate(layers[SKIPPED:]):
         node = types.SimpleNamespace(name=layer["name"])
-        results.append((types.SimpleNamespace(layer=node, latency_total2=100.0 + index), None))
+        result = types.SimpleNamespace(
+            layer=node, latency_total0=10.0 + index, latency_total2=100.0 + index
+        )
+        results.append((result, None))
     return 0, 0, [(None, results)]
 """
 
@@ -65,6 +68,7 @@ def test_lanes_hold_channels_and_taps(tmp_path: Path, monkeypatch: pytest.Monkey
     layers = shapes(lower(import_model(MODEL)))
     result = run(Path(sys.executable), layers, CONFIG, tmp_path / "work")
     assert result.layer_cycles == tuple(range(100, 120))
+    assert result.inner_cycles == tuple(range(10, 30))
     mappings = json.loads((tmp_path / "work" / "mapping.yaml").read_text())
     spatial = {entry["name"]: entry["spatial_mapping"] for entry in mappings}
     assert spatial["conv0"]["D3"] == ["C, 3", "FX, 3", "FY, 3"]

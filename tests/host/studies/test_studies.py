@@ -144,7 +144,9 @@ def test_peers_get_arrays_with_as_many_macs_at_each_width(tmp_path, monkeypatch)
 
     monkeypatch.setattr(peers.scale_sim, "run_topology", other)
     monkeypatch.setattr(
-        peers.zigzag, "run", lambda p, layers, *_: ZigZagResult(9.0, (2000,) * len(layers))
+        peers.zigzag,
+        "run",
+        lambda p, layers, *_: ZigZagResult(9.0, (2000,) * len(layers), (1900,) * len(layers)),
     )
     for tool in (peers.scale_sim, peers.zigzag):
         monkeypatch.setattr(tool, "install", lambda folder: Path(sys.executable))
@@ -159,7 +161,7 @@ def test_peers_get_arrays_with_as_many_macs_at_each_width(tmp_path, monkeypatch)
     rows = cells(found.tables[0])
     assert rows["cycle model"][:2] == ["42,168", "0"]
     assert rows["SCALE-Sim, weights stay"][0] == "20,000"
-    assert [row[4] for row in rows.values()][1:] == ["8.0", "9.0", "38.0"]
+    assert [row[4] for row in rows.values()][1:] == ["8.0", "8.0", "9.0", "38.0"]
     assert rows["ZigZag"][0] == "40,000"
     assert rows["ZigZag"][1] == "-5%"
     by_layer = cells(found.tables[1])
