@@ -1,8 +1,8 @@
 """Clocks that configurations reached when they were placed and routed, and a model fitted on them.
 
 The critical paths of this design are routing for the most part, so a period is that of a short path
-plus what the way across the design adds: the side of the area that the cells take, which grows with the
-square root of their number, and the detours of wires where the device is full.
+plus what the way across the design adds: the side of the area that the cells take, which grows with
+the square root of their number, and the detours of wires where the device is full.
 """
 
 from __future__ import annotations
