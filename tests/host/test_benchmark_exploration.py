@@ -46,7 +46,7 @@ def test_every_candidate_is_counted(model):
 
 def test_the_text_has_the_rate_and_what_is_wanted():
     assert RATE.text.startswith("200 candidates (150 with a program) in 10.0 s on 2 jobs: 1,200 a")
-    assert "95 ms of CPU each; at least 1,000 wanted" in RATE.text
+    assert "95 ms of CPU each, so 1,263 a minute on free cores; at least 1,000 wanted" in RATE.text
 
 
 def test_scale_sim_is_asked_for_the_array_of_the_board(model, tmp_path, monkeypatch):
