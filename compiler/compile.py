@@ -62,8 +62,11 @@ def compile_network(
     image = MemoryImage()
     emitter = Emitter(network, plan, config, image)
     placed = place_tables(plan)
-    pixels = network.image.height * network.image.width
-    image_address = image.reserve("image", pixels)
+    addresses = emitter.addresses
+    if network.image.name in addresses.external:
+        image_address = addresses.image
+    else:
+        image_address = image.reserve("image", network.image.height * network.image.width)
     results = plan.layers[-1].channel_tiles * config.array.rows
     result_address = image.reserve("result", results)
     emitter.emit_image(image_address, result_address, placed)
@@ -73,11 +76,13 @@ def compile_network(
         image_entry = image.append("instructions", emitter.program.words())
     except isa.IsaError as error:
         raise ProgramError(f"network must fit the instruction set: {error}") from error
-    if image.size > config.memory.external_words:
-        uses = ", ".join(f"{use} {words}" for use, words in image.words_by_use.items())
+    needed = image.size + addresses.external_words
+    if needed > config.memory.external_words:
+        uses = image.words_by_use | {"tensors": addresses.external_words}
+        listed = ", ".join(f"{use} {words}" for use, words in uses.items() if words)
         raise ProgramError(
-            f"program must fit the external memory while it runs: it needs {image.size} words "
-            f"({uses}), preset {config.name} has {config.memory.external_words}"
+            f"program must fit the external memory while it runs: it needs {needed} words "
+            f"({listed}), preset {config.name} has {config.memory.external_words}"
         )
     output = network.layers[-1].outputs
     return Program(
@@ -165,9 +170,10 @@ def _tensor_infos(
                     width=stream.width,
                     planes=network.arithmetic.stream,
                     slots=1,
-                    base=emitter.addresses.streams[layer.stream.tensor],
+                    base=emitter.addresses.streams.get(layer.stream.tensor, 0),
                     pixel_stride=stream.blocks,
                     row_stride=stream.row_stride,
+                    blocks=tuple(emitter.written.get(layer.stream.tensor, ())),
                     **common,
                 )
             )
@@ -181,9 +187,10 @@ def _tensor_infos(
                     width=width,
                     planes=layout.planes,
                     slots=layout.slots,
-                    base=emitter.addresses.planes[output.tensor] + layout.block_granule(0),
+                    base=emitter.addresses.planes.get(output.tensor, 0) + layout.block_granule(0),
                     pixel_stride=layout.pixel_stride,
                     row_stride=layout.row_stride,
+                    blocks=tuple(emitter.written.get(output.tensor, ())),
                     **common,
                 )
             )

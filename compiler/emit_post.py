@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from golden.integer_network import (
     CodeOutput,
     ConvolutionLayer,
@@ -12,12 +14,12 @@ from golden.integer_network import (
 from hw import isa
 from hw.config import AcceleratorConfig
 
-from .layout import StreamLayout
-from .placement import Addresses, item_words
+from .placement import item_words
 from .tiling import StreamTile, Tile
 from .units import LayerPlan, Table, Unit
+from .views import View
 
-__all__ = ["config_fields", "post_fields", "post_pieces"]
+__all__ = ["PostViews", "config_fields", "post_fields", "post_pieces"]
 
 
 def post_pieces(unit: Unit) -> list[tuple[int, int, bool]]:
@@ -28,18 +30,29 @@ def post_pieces(unit: Unit) -> list[tuple[int, int, bool]]:
     return [piece for piece in pieces if piece[1]]
 
 
+@dataclass(frozen=True)
+class PostViews:
+    """Tensors of a layer, or of one of its blocks."""
+
+    residual: View | None
+    """Of a stream layer: what it reads."""
+    stream: View | None
+    codes: View | None
+
+
 def config_fields(
     plan: LayerPlan,
     bases: dict[Table, int],
     tile: Tile,
     residual: bool,
+    views: PostViews,
     config: AcceleratorConfig,
 ) -> dict[str, int]:
-    """POST_CONFIG of a tile, and of all others with its width and window."""
+    """POST_CONFIG of a tile, and of all others with its width, window and views."""
     layer = plan.layer
-    mode, shift, inner, steps = _residual_fields(plan, tile, residual)
+    mode, shift, inner, steps = _residual_fields(plan, tile, residual, views)
     pool, output = layer.pool, layer.outputs
-    stream, code = plan.stream_output, plan.plane_output
+    stream, code = views.stream, plan.plane_output
     operation = isa.PoolOperation.NONE
     if pool is not None:
         maximum = pool.kind is PoolKind.MAXIMUM
@@ -69,11 +82,11 @@ def config_fields(
         "residual_inner_y": steps[1],
         "residual_outer_x": steps[2],
         "residual_outer_y": steps[3],
-        "stream_outer_x": stream.blocks if stream is not None else 0,
-        "stream_outer_y": stream.row_stride if stream is not None else 0,
+        "stream_outer_x": stream.pixel if stream is not None else 0,
+        "stream_outer_y": stream.row if stream is not None else 0,
         "code_tile": code.slots if code is not None else 0,
-        "code_outer_x": code.pixel_stride if code is not None else 0,
-        "code_outer_y": code.row_stride if code is not None else 0,
+        "code_outer_x": views.codes.pixel if views.codes is not None else 0,
+        "code_outer_y": views.codes.row if views.codes is not None else 0,
     }
     if isinstance(output, CodeOutput):
         fields["output"] = isa.OutputKind.CODES.value
@@ -88,20 +101,18 @@ def config_fields(
 
 
 def _residual_fields(
-    plan: LayerPlan, tile: Tile, residual: bool
+    plan: LayerPlan, tile: Tile, residual: bool, views: PostViews
 ) -> tuple[isa.ResidualMode, int, tuple[int, int], tuple[int, ...]]:
     """Mode, shift, inner counts (y, x) and strides of the stream reads."""
-    layer = plan.layer
+    layer, source = plan.layer, views.residual
     window = layer.pool.window if layer.pool is not None else (1, 1)
     stride = layer.pool.stride if layer.pool is not None else (1, 1)
     if not isinstance(layer, ConvolutionLayer):
-        source = plan.source
-        assert isinstance(source, StreamLayout)
+        assert source is not None
         assert isinstance(tile, StreamTile)
         return isa.ResidualMode.ADD, layer.shift, tile.window, _steps(source, stride)
-    if not residual or layer.residual is None or plan.residual_source is None:
+    if not residual or layer.residual is None or source is None:
         return isa.ResidualMode.NONE, 0, window, (0, 0, 0, 0)
-    source = plan.residual_source
     if layer.residual.window > 1:
         side = (layer.residual.window, layer.residual.window)
         return isa.ResidualMode.SUM, layer.residual.shift, side, _steps(source, side)
@@ -113,54 +124,33 @@ def post_fields(
     bases: dict[Table, int],
     tile: Tile,
     piece: tuple[int, int, bool],
-    addresses: Addresses,
+    views: PostViews,
+    raw: int,
     config: AcceleratorConfig,
 ) -> dict[str, int]:
-    """POST of one tile and one piece of :func:`post_pieces`."""
+    """POST of one tile and one piece of :func:`post_pieces`; ``raw`` is where results begin."""
     plan = unit.plan
     first, count, residual = piece
-    layer = plan.layer
+    layer, source = plan.layer, views.residual
     pool_h, pool_w = plan.shape.pool if plan.shape is not None else (1, 1)
     stream_base = residual_base = code_base = 0
     vectors = tile.height * tile.width
     if not isinstance(layer, ConvolutionLayer):
-        layout = plan.source
-        assert isinstance(layout, StreamLayout)
+        assert source is not None
         assert isinstance(tile, StreamTile)
-        residual_base = (
-            addresses.streams[layer.source]
-            + tile.source[0] * layout.row_stride
-            + tile.source[1] * layout.blocks
-            + first
-        )
+        residual_base = source.at(*tile.source) + first - source.channel
         vectors *= tile.window[0] * tile.window[1]
-    elif residual and layer.residual is not None and plan.residual_source is not None:
-        source, window = plan.residual_source, layer.residual.window
-        residual_base = (
-            addresses.streams[layer.residual.tensor]
-            + tile.y * window * source.row_stride
-            + tile.x * window * source.blocks
-            + first
-        )
+    elif residual and layer.residual is not None and source is not None:
+        window = layer.residual.window
+        residual_base = source.at(tile.y * window, tile.x * window) + first - source.channel
         vectors *= window * window
-    if isinstance(layer, ConvolutionLayer) and plan.stream_output is not None:
-        assert layer.stream is not None
-        stream_base = (
-            addresses.streams[layer.stream.tensor]
-            + tile.y * plan.stream_output.row_stride
-            + tile.x * plan.stream_output.blocks
-            + first
-        )
-    if plan.plane_output is not None and layer.outputs is not None:
-        planes = plan.plane_output
-        code_base = (
-            addresses.planes[layer.outputs.tensor]
-            + tile.y // pool_h * planes.row_stride
-            + tile.x // pool_w * planes.pixel_stride
-            + planes.block_granule(first)
-        )
+    if views.stream is not None:
+        stream_base = views.stream.at(tile.y, tile.x) + first - views.stream.channel
+    if plan.plane_output is not None and views.codes is not None:
+        block = (first - views.codes.channel) * plan.plane_output.slots
+        code_base = views.codes.at(tile.y // pool_h, tile.x // pool_w) + block
     elif isinstance(layer.outputs, RawOutput):
-        code_base = addresses.raw + first * 2 * config.array.rows * item_words(config)
+        code_base = raw + first * 2 * config.array.rows * item_words(config)
     return {
         "tiles": count,
         "vectors": vectors,
@@ -172,11 +162,6 @@ def post_fields(
     }
 
 
-def _steps(source: StreamLayout, window: tuple[int, int]) -> tuple[int, int, int, int]:
+def _steps(source: View, window: tuple[int, int]) -> tuple[int, int, int, int]:
     """Stream strides: inner x, inner y, outer x, outer y."""
-    return (
-        source.blocks,
-        source.row_stride,
-        source.blocks * window[1],
-        source.row_stride * window[0],
-    )
+    return source.pixel, source.row, source.pixel * window[1], source.row * window[0]

@@ -10,6 +10,7 @@ from .program import ProgramError
 
 __all__ = [
     "NO_CHANNEL",
+    "MemoryFull",
     "PlaneLayout",
     "Region",
     "RegionAllocator",
@@ -30,7 +31,7 @@ class PlaneLayout:
     """A plane tensor in the activation memory (see ``docs/architecture.md``, data formats).
 
     A tensor that is part of a concatenation lies inside the pixels of the whole, with channel
-    blocks of others ``before`` and ``after`` its own.
+    blocks of others ``before`` and ``after`` its own. Pixels are multiples of ``unit`` granules.
     """
 
     height: int
@@ -40,6 +41,7 @@ class PlaneLayout:
     rows: int
     before: int = 0
     after: int = 0
+    unit: int = 2
 
     @property
     def blocks(self) -> int:
@@ -52,8 +54,8 @@ class PlaneLayout:
 
     @property
     def pixel_stride(self) -> int:
-        """Granules per pixel: even, so that pixels begin at words."""
-        return ((self.before + self.blocks + self.after) * self.slots + 1) // 2 * 2
+        """Granules per pixel: even at least, so that pixels begin at words."""
+        return -(-(self.before + self.blocks + self.after) * self.slots // self.unit) * self.unit
 
     def block_granule(self, block: int) -> int:
         """Granule of a channel block inside its pixel."""
@@ -145,6 +147,15 @@ class Region:
     size: int
     first: int
     last: int
+    owner: str = ""
+
+
+class MemoryFull(ProgramError):
+    """No place for a region. ``live`` are the regions that live while it would, itself included."""
+
+    def __init__(self, text: str, live: list[Region]) -> None:
+        super().__init__(text)
+        self.live = live
 
 
 class RegionAllocator:
@@ -167,14 +178,15 @@ class RegionAllocator:
                 break
             base = max(base, region.base + region.size)
         if base + size > self.capacity:
-            raise ProgramError(
+            raise MemoryFull(
                 f"{owner} must fit the {self.name}: it needs {size} entries from {base}, "
-                f"the {self.name} has {self.capacity}"
+                f"the {self.name} has {self.capacity}",
+                [*live, Region(base, size, first, last, owner)],
             )
-        self.place(base, size, first, last)
+        self.place(base, size, first, last, owner)
         return base
 
-    def place(self, base: int, size: int, first: int, last: int) -> None:
+    def place(self, base: int, size: int, first: int, last: int, owner: str = "") -> None:
         """Record a region at a given base (a tensor updated in place)."""
-        self.regions.append(Region(base, size, first, last))
+        self.regions.append(Region(base, size, first, last, owner))
         self.peak = max(self.peak, base + size)

@@ -72,7 +72,7 @@ def table_load(
 ) -> Load | None:
     """The load of a unit's table; None if the unit has no such table."""
     addresses = entries_of(table, unit)
-    if addresses == 0:
+    if addresses == 0 or not unit.loads(table):
         return None
     form = entry_formats(config)[TARGETS[table]]
     step = max(1, form.entries // form.rows)
@@ -123,7 +123,11 @@ def _packed(
     if tables is None:
         return np.zeros(0, np.uint32)
     if table is Table.WEIGHTS:
-        return weight_words(tables.weights[tiles])
+        words = slice(None)
+        if unit.part is not None:
+            weights = tables.parts[unit.part].weights
+            words = slice(weights.start, weights.stop)
+        return weight_words(tables.weights[tiles, words])
     if table is Table.COEFFICIENTS:
         return coefficient_words(tables.coefficients[tiles], config)
     if table is Table.PASSES:
@@ -137,31 +141,33 @@ def _packed(
 
 def entries_of(table: Table, unit: Unit) -> int:
     """Entries of a unit's table, per row for weights and coefficients."""
+    if unit.part is not None and table is Table.WEIGHTS and unit.plan.tables is not None:
+        return len(unit.plan.tables.parts[unit.part].weights)
     return unit.plan.need(table) * (unit.count if table in PER_TILE else 1)
 
 
 def place_tables(plan: Plan) -> list[dict[Table, int]]:
     """On-chip base of every table of every unit.
 
-    Resident tables lie one behind the other; behind them are two places that the units with
-    streamed tables use in turn.
+    Resident tables lie one behind the other; behind them are two places that the loads of a
+    streamed table use in turn.
     """
     placed: list[dict[Table, int]] = []
     running = dict.fromkeys(Table, 0)
     free = {table: plan.capacity[table] - 2 * plan.half(table) for table in Table}
     resident_layer: dict[tuple[int, Table], int] = {}
-    streamed = 0
+    loads = dict.fromkeys(Table, -1)
     for unit in plan.units:
         bases: dict[Table, int] = {}
         for table in Table:
             key = (unit.plan.tag, table)
             if not plan.is_resident(unit, table):
-                bases[table] = free[table] + (streamed % 2) * plan.half(table)
+                loads[table] += unit.loads(table)
+                bases[table] = free[table] + (loads[table] % 2) * plan.half(table)
             elif table not in PER_TILE and key in resident_layer:
                 bases[table] = resident_layer[key]
             else:
                 bases[table] = resident_layer[key] = running[table]
                 running[table] += entries_of(table, unit)
-        streamed += plan.streams(unit)
         placed.append(bases)
     return placed

@@ -39,9 +39,9 @@ def channel_orders(network: IntegerNetwork, rows: int) -> list[tuple[int, ...]]:
 
 
 def plane_layouts(
-    network: IntegerNetwork, orders: list[tuple[int, ...]], rows: int
+    network: IntegerNetwork, orders: list[tuple[int, ...]], rows: int, unit: int = 2
 ) -> dict[str, PlaneLayout | None]:
-    """Layout of every plane tensor; None for the image.
+    """Layout of every plane tensor, pixels of a multiple of ``unit`` granules; None for the image.
 
     A concatenation is laid out as one tensor whose pixels hold the blocks of its sources, which
     therefore need no copying. One whose sources follow one another in a larger concatenation, as
@@ -59,7 +59,7 @@ def plane_layouts(
                 )
             height, width, _ = layer.output_shape
             layouts[output.tensor] = PlaneLayout(
-                height=height, width=width, order=order, planes=planes, rows=rows
+                height=height, width=width, order=order, planes=planes, rows=rows, unit=unit
             )
     places = places_inside(network)
     sources = {
@@ -126,4 +126,5 @@ def _whole(parts: list[PlaneLayout]) -> PlaneLayout:
         order=tuple(order),
         planes=first.planes,
         rows=first.rows,
+        unit=first.unit,
     )

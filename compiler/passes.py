@@ -22,7 +22,14 @@ from .layout import NO_CHANNEL, PlaneLayout
 from .parts import Part
 from .windows import NO_TAP, Granule, window_granules
 
-__all__ = ["ConvolutionTables", "Pass", "PlanePair", "convolution_tables", "equal_pairs"]
+__all__ = [
+    "ConvolutionTables",
+    "PartTables",
+    "Pass",
+    "PlanePair",
+    "convolution_tables",
+    "equal_pairs",
+]
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,25 @@ class PlanePair:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass table entry; ``window`` is relative to the layer's first window entry."""
+    """One pass table entry.
+
+    ``window`` is relative to the layer's first window entry, ``weight`` to the first weight word
+    of the channel tile, or of its part of the window.
+    """
 
     window: int
     length: int
     plane: int
     weight: int
+
+
+@dataclass(frozen=True)
+class PartTables:
+    """What belongs to a part of the window: passes, and weight words of each channel tile."""
+
+    part: Part
+    passes: range
+    weights: range
 
 
 @dataclass(frozen=True)
@@ -60,8 +80,15 @@ class ConvolutionTables:
     passes: tuple[Pass, ...]
     weights: np.ndarray
     coefficients: np.ndarray
-    parts: tuple[tuple[Part, int], ...] = ()
-    """If the window is filled part by part: each of them and the number of its passes."""
+    parts: tuple[PartTables, ...] = ()
+    """If the window is filled part by part."""
+
+    @property
+    def weights_at_once(self) -> int:
+        """Weight words of a channel tile that must be on chip together."""
+        if self.parts:
+            return max(len(part.weights) for part in self.parts)
+        return self.weights.shape[1]
 
     def windows(self, row_granules: int) -> np.ndarray:
         """int [words, granules] granule offsets when a buffer row has ``row_granules``."""
@@ -78,7 +105,7 @@ class ConvolutionTables:
         return (
             2 * len(self.masks) <= memory.window_entries
             and 2 * len(self.passes) <= min(memory.pass_entries, memory.coefficient_words)
-            and 2 * self.weights.shape[1] <= memory.weight_words
+            and 2 * self.weights_at_once <= memory.weight_words
         )
 
 
@@ -158,6 +185,10 @@ class _Tables:
         # Per weight word: taps [granules, rows]; weight plane and whether bits are inverted,
         # of each granule.
         self._weights: list[tuple[np.ndarray, list[int], list[bool]]] = []
+        self._known: dict[object, int] = {}
+        """First words of the windows so far, by what they are."""
+        self._part_start = 0
+        """First weight word of the part that is built."""
         self._passes: list[Pass] = []
         self._columns: list[np.ndarray] = []
 
@@ -169,13 +200,14 @@ class _Tables:
     ) -> ConvolutionTables:
         """Tables whose passes are ``groups``, for each range, and for each part of the window."""
         rows = self._config.array.rows
-        counts: list[tuple[Part, int]] = []
+        built: list[PartTables] = []
         for part in parts or (None,):
-            before = len(self._passes)
+            passes, weights = len(self._passes), len(self._weights)
+            self._part_start = weights
             self._add_ranges(groups, part)
-            count = len(self._passes) - before
-            if part is not None and count:
-                counts.append((part, count))
+            if part is not None and len(self._passes) > passes:
+                passes_of, weights_of = range(passes, len(self._passes)), len(self._weights)
+                built.append(PartTables(part, passes_of, range(weights, weights_of)))
         held = np.array(order)
         real = held != NO_CHANNEL
         table = np.zeros((len(order), len(self._passes)), np.int64)
@@ -189,7 +221,7 @@ class _Tables:
             passes=tuple(self._passes),
             weights=bits.reshape(tiles, rows, len(self._weights), -1).transpose(0, 2, 1, 3),
             coefficients=table.reshape(tiles, rows, -1).transpose(0, 2, 1),
-            parts=tuple(counts),
+            parts=tuple(built),
         )
 
     def _add_ranges(self, groups: list[list[tuple[PlanePair, ...]]], part: Part | None) -> None:
@@ -214,13 +246,13 @@ class _Tables:
         self, granules: list[Granule], pairs: list[PlanePair], coefficients: np.ndarray
     ) -> None:
         """A pass per pair: windows are shared by all, weight words by those of a weight plane."""
-        first, words = self._add_window(granules)
-        for start, length in self._segments(first, words):
+        first, held = self._add_window(granules)
+        for start, length in self._segments(first, len(held)):
             weight_of: dict[int, int] = {}
             for pair in pairs:
                 if pair.weight not in weight_of:
-                    weight_of[pair.weight] = len(self._weights)
-                    for taps in self._taps[start : start + length]:
+                    weight_of[pair.weight] = len(self._weights) - self._part_start
+                    for taps in held[start - first : start - first + length]:
                         planes, inverted = [pair.weight] * len(taps), [False] * len(taps)
                         self._weights.append((taps, planes, inverted))
                 self._passes.append(Pass(start, length, pair.source, weight_of[pair.weight]))
@@ -230,29 +262,38 @@ class _Tables:
         self, granules: list[Granule], group: tuple[PlanePair, ...], coefficients: np.ndarray
     ) -> None:
         """One pass for all pairs (more if it would be too long for the elements)."""
-        first, words = self._add_window(
+        first, taps = self._add_window(
             [granule.of_plane(pair.source) for pair in group for granule in granules]
         )
         owners = [pair for pair in group for _ in granules]
         owners += [group[-1]] * (-len(owners) % self._granules)
-        for start, length in self._segments(first, words):
-            self._passes.append(Pass(start, length, 0, len(self._weights)))
+        for start, length in self._segments(first, len(taps)):
+            self._passes.append(Pass(start, length, 0, len(self._weights) - self._part_start))
             self._columns.append(coefficients[:, group[0].weight, group[0].source])
-            for word in range(start, start + length):
-                held = owners[self._granules * (word - first) :][: self._granules]
+            for word in range(start - first, start - first + length):
+                held = owners[self._granules * word :][: self._granules]
                 planes, inverted = [p.weight for p in held], [p.negative for p in held]
-                self._weights.append((self._taps[word], planes, inverted))
+                self._weights.append((taps[word], planes, inverted))
 
-    def _add_window(self, granules: list[Granule]) -> tuple[int, int]:
-        """Granules step by step; the first word and their number."""
-        first = len(self._window)
+    def _add_window(self, granules: list[Granule]) -> tuple[int, list[np.ndarray]]:
+        """Granules step by step: the first word of the window, and the taps of each.
+
+        Parts of a window that lie alike and hold as many channels share their words.
+        """
+        window, taps = [], []
         empty = np.full(self._config.array.rows, NO_TAP)
         for start in range(0, len(granules), self._granules):
             held = granules[start : start + self._granules]
             missing = self._granules - len(held)
-            self._window.append(held + [held[-1]] * missing)
-            self._taps.append(np.stack([granule.taps for granule in held] + [empty] * missing))
-        return first, len(self._window) - first
+            window.append(held + [held[-1]] * missing)
+            taps.append(np.stack([granule.taps for granule in held] + [empty] * missing))
+        places = tuple((granule.row, granule.offset) for held in window for granule in held)
+        key = places, (np.stack(taps) != NO_TAP).tobytes()
+        if key not in self._known:
+            self._known[key] = len(self._window)
+            self._window += window
+            self._taps += taps
+        return self._known[key], taps
 
     def _segments(self, first: int, words: int) -> list[tuple[int, int]]:
         """Cut a window into passes whose counts fit the element accumulators: (first, length)."""

@@ -12,6 +12,7 @@ from golden.integer_network import (
     RawOutput,
 )
 from hw.config import AcceleratorConfig
+from hw.memory.packing import WORD
 
 from .layout import PlaneLayout, StreamLayout, identity_order
 from .orders import channel_orders, plane_layouts
@@ -19,7 +20,15 @@ from .parts import window_parts
 from .passes import ConvolutionTables, convolution_tables
 from .program import ProgramError
 from .tables import parameter_words, threshold_words
-from .tiling import Geometry, Tile, choose_tiles, geometry, stream_tiles
+from .tiling import (
+    Geometry,
+    Tile,
+    choose_tiles,
+    geometry,
+    stream_tiles,
+    window_pieces,
+    window_tiles,
+)
 from .units import LayerPlan, Plan, divide
 
 __all__ = ["plan_network"]
@@ -41,7 +50,9 @@ def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
             f"against {config.datapath}"
         )
     orders = channel_orders(network, config.array.rows)
-    planes = plane_layouts(network, orders, config.array.rows)
+    # A pixel that may leave the chip is made of whole external words.
+    unit = max(2, WORD // config.array.rows) if config.spills else 2
+    planes = plane_layouts(network, orders, config.array.rows, unit)
     streams: dict[str, StreamLayout] = {}
     plans: list[LayerPlan] = []
     for tag, (layer, order) in enumerate(zip(network.layers, orders, strict=True)):
@@ -77,13 +88,16 @@ def _plan_layer(
     residual_source = streams[residual.tensor] if residual is not None else None
     shape: Geometry | None = None
     tables: ConvolutionTables | None = None
+    pieces: tuple[Tile, ...] = ()
     source: PlaneLayout | StreamLayout | None
     if isinstance(layer, ConvolutionLayer):
         plane_source = source = planes[layer.source]
         shape = geometry(layer, plane_source, config)
-        parts = window_parts(layer, shape, plane_source, config.memory.column_granules)
-        tables = convolution_tables(layer, config, plane_source, order, parts)
-        tiles = _convolution_tiles(layer, shape, tables, config, len(order) // rows)
+        tables = _tables_of(layer, shape, plane_source, order, config)
+        stream = _stream_output(layer, order, rows)
+        tiles, pieces = _convolution_tiles(
+            layer, shape, tables, stream, config, channel_tiles=len(order) // rows
+        )
     else:
         source = streams[layer.source]
         windows = stream_tiles(layer)
@@ -110,6 +124,7 @@ def _plan_layer(
         stream_output=_stream_output(layer, order, rows),
         shape=shape,
         tiles=tiles,
+        pieces=pieces,
         tables=tables,
         parameters=parameter_words(layer, order, rows),
         thresholds=threshold_words(layer.outputs, config)
@@ -127,29 +142,73 @@ def _stream_output(layer: Layer, order: tuple[int, ...], rows: int) -> StreamLay
     return StreamLayout(height=height, width=width, order=order, rows=rows)
 
 
+def _tables_of(
+    layer: ConvolutionLayer,
+    shape: Geometry,
+    source: PlaneLayout | None,
+    order: tuple[int, ...],
+    config: AcceleratorConfig,
+) -> ConvolutionTables:
+    """Tables of a layer, in parts if its window or its weights cannot be there at once."""
+    capacity, half = config.memory.column_granules, config.memory.weight_words // 2
+    parts = window_parts(layer, shape, source, capacity)
+    tables = convolution_tables(layer, config, source, order, parts)
+    whole = shape.granules(1, 1)
+    while tables.weights_at_once > half and capacity > 2:
+        # Weights that are loaded part by part need only half of their memory for the largest.
+        count = max(2, len(parts) + 1, tables.weights_at_once * max(1, len(parts)) // half)
+        capacity = min(capacity, whole) // 2 if count > whole // 2 else -(-whole // count)
+        finer = window_parts(layer, shape, source, capacity)
+        if len(finer) <= len(parts):
+            break
+        parts = finer
+        tables = convolution_tables(layer, config, source, order, parts)
+    return tables
+
+
 def _convolution_tiles(
     layer: ConvolutionLayer,
     shape: Geometry,
     tables: ConvolutionTables,
+    stream: StreamLayout | None,
     config: AcceleratorConfig,
+    *,
     channel_tiles: int,
-) -> tuple[Tile, ...]:
+) -> tuple[tuple[Tile, ...], tuple[Tile, ...]]:
+    """Tiles of a layer, and the pieces of each if a pool window is too large for one."""
     pool = layer.pool
     if pool is not None and pool.kind is PoolKind.MAXIMUM and pool.stride != pool.window:
         raise ProgramError(f"layer {layer.name}: fused pool windows must not overlap")
     if max(shape.pool) > WINDOW_MAXIMUM:
         raise _too_large(layer.name, shape.pool)
     if tables.parts:
-        return (Tile(0, 0, 1, 1),)
-    return tuple(
-        choose_tiles(
-            layer.name,
-            shape,
-            config.memory.column_granules,
-            tables.strip_cycles(config) * channel_tiles,
-            config.array.columns,
-        )
+        return (Tile(0, 0, 1, 1),), ()
+    capacity = config.memory.column_granules
+    if config.spills:
+        # Two blocks of a tile each, and what they compute, must fit the activation memory.
+        limit = max(config.memory.activation_words // 2, shape.granules(*shape.pool))
+        capacity = min(capacity, limit)
+    if shape.granules(*shape.pool) > capacity and shape.granules(1, 1) <= capacity:
+        return window_tiles(shape), window_pieces(shape, capacity)
+    tiles = choose_tiles(
+        layer.name,
+        shape,
+        capacity,
+        tables.strip_cycles(config) * channel_tiles,
+        config.array.columns,
+        pixels=_spilled_pixels(stream, config, channel_tiles),
     )
+    return tuple(tiles), ()
+
+
+def _spilled_pixels(
+    stream: StreamLayout | None, config: AcceleratorConfig, channel_tiles: int
+) -> int | None:
+    """Pixels of a tile whose stored stream fits half of the spilled vectors, if it may go there."""
+    memory = config.memory
+    if stream is None or not memory.spill_vectors or stream.vectors <= memory.stream_vectors // 2:
+        return None
+    return max(1, memory.spill_vectors // 2 // channel_tiles)
 
 
 def _too_large(name: str, window: tuple[int, int]) -> ProgramError:

@@ -36,18 +36,40 @@ __all__ = [
     "Program",
     "ProgramError",
     "Stage",
+    "BlockInfo",
     "TensorInfo",
     "TensorKind",
 ]
 
 MAGIC = b"LQFPGA1\n"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 TensorKind = str
 """One of "image", "planes" (activation memory), "stream" (stream memory), "raw" (logits)."""
 
 
 class ProgramError(ValueError):
     """A program that cannot be made, read or run; the text names the thing and the rule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockInfo:
+    """A part of a tensor that the post engine wrote on its way to the external memory.
+
+    Its pixel (y, x) of the tensor begins at granule (stream: vector) ``base``, and holds ``count``
+    channel blocks from ``first`` on.
+    """
+
+    y: int
+    x: int
+    height: int
+    width: int
+    first: int
+    count: int
+    base: int
+    pixel_stride: int
+    row_stride: int
+    posts: int
+    """POST instructions that write it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +98,9 @@ class TensorInfo:
     pixel_stride: int
     row_stride: int
     order: tuple[int, ...]
+    blocks: tuple[BlockInfo, ...] = ()
+    """Parts in the order in which they are written, if the tensor lies in the external memory;
+    ``base`` and the strides are then without meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,10 +206,7 @@ class Program:
                 LayerInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()})
                 for item in header["layers"]
             )
-            header["tensors"] = tuple(
-                TensorInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()})
-                for item in header["tensors"]
-            )
+            header["tensors"] = tuple(_tensor_info(item) for item in header["tensors"])
             header["stages"] = tuple(
                 Stage(entry=entry, memory=words)
                 for entry, words in zip(entries, staged, strict=True)
@@ -216,3 +238,9 @@ def _images(content: bytes, position: int, count: int) -> list[np.ndarray]:
         images.append(np.frombuffer(content, "<u4", words, position + 4).astype(np.uint32))
         position += 4 + 4 * words
     return images
+
+
+def _tensor_info(item: dict[str, Any]) -> TensorInfo:
+    blocks = tuple(BlockInfo(**block) for block in item.pop("blocks"))
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in item.items()}
+    return TensorInfo(**lists, blocks=blocks)

@@ -11,7 +11,16 @@ from hw.config import AcceleratorConfig
 from .layout import PlaneLayout
 from .program import ProgramError
 
-__all__ = ["Geometry", "StreamTile", "Tile", "choose_tiles", "geometry", "stream_tiles"]
+__all__ = [
+    "Geometry",
+    "StreamTile",
+    "Tile",
+    "choose_tiles",
+    "geometry",
+    "stream_tiles",
+    "window_pieces",
+    "window_tiles",
+]
 
 HIDING_ROWS = 3
 """Rows of tiles from which on the first tile needs nothing of the last row of the layer before."""
@@ -136,11 +145,18 @@ def _cover(shape: Geometry, height: int, width: int) -> Iterator[Tile]:
 
 
 def choose_tiles(
-    name: str, shape: Geometry, capacity: int, strip_cycles: int, columns: int
+    name: str,
+    shape: Geometry,
+    capacity: int,
+    strip_cycles: int,
+    columns: int,
+    *,
+    pixels: int | None = None,
 ) -> list[Tile]:
     """The cheapest cover of the output, in raster order.
 
-    ``capacity`` is the granules of a buffer half. Raises :class:`ProgramError` with the numbers if
+    ``capacity`` is the granules of a buffer half; tiles that are no single pool window have at most
+    ``pixels`` outputs. Raises :class:`ProgramError` with the numbers if
     even the smallest tile (one pool window) does not fit.
     """
     candidates = [
@@ -148,6 +164,7 @@ def choose_tiles(
         for width in _sizes(shape.output[1], shape.pool[1])
         for height in _sizes(shape.output[0], shape.pool[0])
         if shape.granules(height, width) <= capacity
+        and (pixels is None or height * width <= max(pixels, shape.pool[0] * shape.pool[1]))
     ]
     if not candidates:
         raise ProgramError(
@@ -156,6 +173,30 @@ def choose_tiles(
         )
     _, _, height, width = min(candidates)
     return list(_cover(shape, height, width))
+
+
+def window_tiles(shape: Geometry) -> tuple[Tile, ...]:
+    """A tile for every pool window."""
+    return tuple(_cover(shape, *shape.pool))
+
+
+def window_pieces(shape: Geometry, capacity: int) -> tuple[Tile, ...]:
+    """A pool window in pieces that fit ``capacity`` granules, in the order of its pixels.
+
+    They are whole rows, or parts of one row each. One pixel must fit.
+    """
+    height, width = shape.pool
+    rows = max((h for h in range(1, height) if shape.granules(h, width) <= capacity), default=0)
+    if rows:
+        return tuple(Tile(y, 0, min(rows, height - y), width) for y in range(0, height, rows))
+    longest = max(w for w in range(1, width + 1) if shape.granules(1, w) <= capacity)
+    # As few as fit, but as equal as can be.
+    longest = -(-width // -(-width // longest))
+    return tuple(
+        Tile(y, x, 1, min(longest, width - x))
+        for y in range(height)
+        for x in range(0, width, longest)
+    )
 
 
 def stream_tiles(layer: StreamLayer) -> list[StreamTile]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from golden.integer_network import Layer
 from hw.config import AcceleratorConfig
+from hw.memory.packing import WORD
 
 from .layout import PlaneLayout, StreamLayout
 from .passes import ConvolutionTables
@@ -48,6 +49,9 @@ class LayerPlan:
     shape: Geometry | None
     """None for a stream layer."""
     tiles: tuple[Tile, ...]
+    pieces: tuple[Tile, ...]
+    """Of a tile that is a pool window and does not fit a column buffer: parts of it, in the order
+    of its pixels, that are filled and computed one after the other. Else none."""
     tables: ConvolutionTables | None
     parameters: np.ndarray
     thresholds: np.ndarray | None
@@ -58,8 +62,15 @@ class LayerPlan:
 
     @property
     def tile_width(self) -> int:
-        """Output columns of the widest tile: all tiles of a layer share its row length."""
-        return max(tile.width for tile in self.tiles)
+        """Output columns that a FILL serves: all tiles of a layer share its row length."""
+        return max(tile.width for tile in self.pieces or self.tiles)
+
+    @property
+    def filled_width(self) -> int:
+        """Output columns of a tile with what is filled beyond it."""
+        if self.pieces:
+            return max(piece.x for piece in self.pieces) + self.tile_width
+        return self.tile_width
 
     def need(self, table: Table) -> int:
         """Entries of a table: per channel tile for ``PER_TILE`` tables, else for the layer."""
@@ -87,6 +98,35 @@ class Unit:
     plan: LayerPlan
     first: int
     count: int
+    part: int | None = None
+    """Of one channel tile only this part of the window: its weights are loaded alone."""
+
+    @property
+    def ends_group(self) -> bool:
+        """Whether the sums of its channel tiles are complete after it."""
+        tables = self.plan.tables
+        return self.part is None or (tables is not None and self.part + 1 == len(tables.parts))
+
+    def loads(self, table: Table) -> bool:
+        """Whether it needs entries of a table that the unit before did not have.
+
+        What all parts of a channel tile need comes with the first one, what all channel tiles of a
+        layer need with its first unit.
+        """
+        if self.plan.need(table) == 0:
+            return False
+        if table is Table.WEIGHTS:
+            return True
+        return not self.part and (table in PER_TILE or self.first == 0)
+
+    def frees(self, table: Table) -> bool:
+        """Whether what :meth:`loads` has told of is not needed after it."""
+        if self.plan.need(table) == 0:
+            return False
+        if table is Table.WEIGHTS:
+            return True
+        ends_layer = self.first + self.count == self.plan.channel_tiles
+        return self.ends_group and (table in PER_TILE or ends_layer)
 
 
 @dataclass(frozen=True)
@@ -104,9 +144,7 @@ class Plan:
 
     def streams(self, unit: Unit) -> bool:
         """Whether a table of the unit is loaded for every image."""
-        return any(
-            unit.plan.need(table) > 0 and not self.is_resident(unit, table) for table in Table
-        )
+        return any(unit.loads(table) and not self.is_resident(unit, table) for table in Table)
 
     def half(self, table: Table) -> int:
         """Entries of each of the two places that streamed units use in turn."""
@@ -120,7 +158,7 @@ def divide(plans: list[LayerPlan], config: AcceleratorConfig) -> Plan:
     """
     capacity = _capacities(config)
     resident = _resident(plans, capacity, config)
-    units = [unit for plan in plans for unit in _units(plan, plans, resident, capacity)]
+    units = [unit for plan in plans for unit in _units(plan, plans, resident, capacity, config)]
     return Plan(tuple(plans), tuple(units), resident, capacity)
 
 
@@ -192,14 +230,19 @@ def _units(
     plans: list[LayerPlan],
     resident: frozenset[tuple[int, Table]],
     capacity: dict[Table, int],
+    config: AcceleratorConfig,
 ) -> list[Unit]:
     """Split the channel tiles so that each unit's streamed tables fit half of their memory."""
     group = min(plan.channel_tiles, 255)
+    by_part = False
     for table in Table:
         need = plan.need(table)
         if (plan.tag, table) in resident or need == 0:
             continue
         half = _half(plans, table, resident, capacity[table])
+        if table is Table.WEIGHTS and need > half and plan.tables is not None:
+            by_part = bool(plan.tables.parts)
+            need = plan.tables.weights_at_once
         if need > half:
             unit = "channel tile" if table in PER_TILE else "layer"
             raise ProgramError(
@@ -208,6 +251,13 @@ def _units(
             )
         if table in PER_TILE:
             group = min(group, half // need)
+    if by_part and plan.tables is not None:
+        parts = range(len(plan.tables.parts))
+        return [Unit(plan, tile, 1, part) for tile in range(plan.channel_tiles) for part in parts]
+    if config.spills and plan.plane_output is not None and group < plan.channel_tiles:
+        # What a unit writes may go to the external memory: whole words of each pixel.
+        together = max(1, WORD // config.array.rows // plan.plane_output.slots)
+        group = max(1, group // together * together)
     return [
         Unit(plan, first, min(group, plan.channel_tiles - first))
         for first in range(0, plan.channel_tiles, group)

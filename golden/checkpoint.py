@@ -80,13 +80,18 @@ def load_tensors(path: Path, network: LqNetwork) -> dict[str, Tensor]:
     if found != network.name:
         raise CheckpointError(f"{path} must hold a {network.name}, not a {found}")
     tensors = content["model"]
+    check_tensors(path, tensors, network)
+    return tensors
+
+
+def check_tensors(path: Path, tensors: dict[str, Tensor], network: LqNetwork) -> None:
+    """Raise a CheckpointError unless ``tensors`` has all parameters of ``network``."""
     for name, parameter in network.named_parameters():
         shape = list(tensors[name].shape) if name in tensors else "nothing"
         if shape != list(parameter.shape):
             raise CheckpointError(
                 f"{path} must hold {name} of the shape {list(parameter.shape)}, not {shape}"
             )
-    return tensors
 
 
 def take_over(network: LqNetwork, tensors: dict[str, Tensor]) -> int:

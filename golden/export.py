@@ -42,7 +42,14 @@ from golden.layers import (
 from golden.network import LqNetwork
 from golden.quantizers import ActivationQuantizer
 
-__all__ = ["add_ranges", "export_model", "model_bytes", "network_model", "round_full_precision"]
+__all__ = [
+    "add_ranges",
+    "export_model",
+    "model_bytes",
+    "network_model",
+    "node_name",
+    "round_full_precision",
+]
 
 
 def export_model(
@@ -106,7 +113,7 @@ def network_model(network: LqNetwork, labels: Sequence[str] = ()) -> onnx.ModelP
         elif node.op == "call_module":
             module = modules[str(node.target)]
             add = EXPORTERS[type(module)]
-            tensors[node] = add(builder, _name(str(node.target)), tensors[node.args[0]], module)
+            tensors[node] = add(builder, node_name(str(node.target)), tensors[node.args[0]], module)
         elif node.op == "call_function" and node.target in FUNCTIONS:
             tensors[node] = _add_function(builder, node, tensors)
         elif node.op == "output":
@@ -128,7 +135,7 @@ class _Tracer(fx.Tracer):
         return type(m) in EXPORTERS
 
 
-def _name(path: str) -> str:
+def node_name(path: str) -> str:
     """Name of a tensor from a module's path: ``stages.0.1.conv1`` is ``stage0.block1.conv1``."""
     path = re.sub(r"^stages\.(\d+)\.(\d+)", r"stage\1.block\2", path)
     return re.sub(r"^stages\.(\d+)", r"stage\1", path)
@@ -138,7 +145,7 @@ def _add_function(builder: GraphBuilder, node: fx.Node, tensors: dict[fx.Node, s
     """Append a sum or a concatenation, named after the module that computes it."""
     modules: list[str] = list(node.meta.get("nn_module_stack") or ())
     kind = FUNCTIONS[node.target]
-    name = ".".join([*([_name(modules[-1])] if modules else []), kind])
+    name = ".".join([*([node_name(modules[-1])] if modules else []), kind])
     if kind == "add":
         return builder.add(name, tensors[node.args[0]], tensors[node.args[1]])
     dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)

@@ -12,6 +12,9 @@ MOVING_AVERAGE_FACTOR = 0.9
 
 MAX_BITS = 8
 
+SETTLED_STEP = 1000
+"""Updates that an imported basis counts as: 0.9^1000 vanishes, so its average is the basis."""
+
 
 class ActivationEncoding(enum.Enum):
     """Alphabet of an activation code bit."""

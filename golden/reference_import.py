@@ -22,6 +22,7 @@ from torch import nn
 
 from golden import checkpoint
 from golden.layers import QuantConv2d, QuantLinear
+from golden.learned_quantizer import SETTLED_STEP
 from golden.quantizers import MAX_BITS, ActivationEncoding, ActivationQuantizer, WeightQuantizer
 from golden.reference_names import REFERENCE_NETWORKS, ReferenceNetwork
 
@@ -30,9 +31,6 @@ __all__ = ["ImportedCheckpoint", "CheckpointImportError", "import_checkpoint", "
 TRAINING_SUFFIXES = ("/Momentum", "/biased", "/local_step")
 TRAINING_NAMES = ("global_step", "learning_rate")
 """Variables that only training needs."""
-
-SETTLED_STEP = 1000
-"""Updates that an imported basis counts as: 0.9^1000 vanishes, so its average is the basis."""
 
 WEIGHT_BASIS = "weight_quant/basis"
 ACTIVATION_BASIS = "ActivationQuantization/basis"

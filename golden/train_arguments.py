@@ -143,7 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     option("--dataset", str, "cifar10 or imagenet, a folder of that layout")
     option("--data", Path, "folder of the data set (default for CIFAR-10: the cache)")
     option("--image-size", int, "height and width of the images, if not the network's own")
-    option("--init", Path, "checkpoint to take fitting tensors from, such as a float network's")
+    option(
+        "--init",
+        Path,
+        "checkpoint or exported .onnx to take fitting tensors from, such as a float network's",
+    )
     option("--log", Path, "folder for TensorBoard (default: beside the output, NETWORK.logs)")
     parser.add_argument(
         "--no-log", dest="log", action="store_const", const=None, help="write no logs"

@@ -30,6 +30,7 @@ from golden.synchronized_norm import synchronize
 from golden.train_config import EpochResult, TrainConfig, first_difference
 from golden.train_log import TrainLog
 from golden.training_data import ImageSource, TrainingError
+from golden.warm_start import starting_tensors
 
 GPU_STEPS_AHEAD = 20
 """Steps that a GPU may be behind: only then the losses are fetched and looked at."""
@@ -116,7 +117,7 @@ class Trainer:
         )
         path = config.init
         if path is not None:
-            source = self.ranks.from_first(lambda: checkpoint.load_tensors(path, network))
+            source = self.ranks.from_first(lambda: starting_tensors(path, network))
             taken = checkpoint.take_over(network, source)
             self.report(f"started from {taken} tensors of {path}")
         return network.to(self.device, memory_format=torch.channels_last)

@@ -67,7 +67,7 @@ class Accelerator(wiring.Component):
         words = config.memory.external_words
         m.submodules.control = self.control = RunControl(fingerprint=config.fingerprint)
         reset = ResetInserter(self.control.engine_reset)
-        self.sequencer = Sequencer(words)
+        self.sequencer = Sequencer(words, streams=config.memory.spill_vectors > 0)
         self.dma = DmaEngine(config)
         self.fill = FillEngine(config)
         self.compute = ComputeEngine(config)
@@ -133,6 +133,12 @@ class Accelerator(wiring.Component):
         connect_checked(m, dma.activation_write, activations.dma_write)
         connect_checked(m, dma.activation_read, activations.dma_read)
         m.d.comb += dma.activation_data.eq(activations.dma_data)
+        if self._config.memory.spill_vectors:
+            connect_checked(m, dma.stream_write, post.stream_load)
+            m.d.comb += [
+                post.spill_address.eq(dma.spill_read),
+                dma.spill_data.eq(post.spill_data),
+            ]
         connect_checked(m, post.trace, wiring.flipped(self.trace))
 
     def _connect_control(self, m: Module) -> None:

@@ -92,6 +92,10 @@ class ArrayConfig:
         return ((1 << self.count_width) - 1) // self.lanes
 
 
+STREAM_PLACES = 1 << 16
+"""Stream vectors that instructions can address."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MemoryConfig:
     """On-chip memories; depths in the unit that the name says."""
@@ -123,6 +127,9 @@ class MemoryConfig:
     stream_vectors: int = 2048
     """Vectors of ``rows`` stream values; 18 bits fill the width of a block RAM."""
 
+    spill_vectors: int = 0
+    """Vectors on their way from the post engine to the external memory; 0: streams stay on chip."""
+
     external_words: int = 8192
     """32-bit words behind the external memory port."""
 
@@ -139,10 +146,23 @@ class MemoryConfig:
             ("stream_vectors", 16, 65536),
         ):
             _require_power_of_two(f"memory {name}", getattr(self, name), low, high)
+        if self.spill_vectors:
+            if self.stream_vectors > STREAM_PLACES // 2:
+                raise ConfigError(
+                    f"memory stream_vectors must be at most {STREAM_PLACES // 2} if vectors are "
+                    f"spilled, not {self.stream_vectors}"
+                )
+            spilled = self.spill_vectors
+            _require_power_of_two("memory spill_vectors", spilled, 4, self.stream_vectors)
         if not 1024 <= self.external_words <= 1 << 24:
             raise ConfigError(
                 f"memory external_words must be 1024 to {1 << 24}, not {self.external_words}"
             )
+
+    @property
+    def stream_places(self) -> int:
+        """Addresses of stream vectors: the stream memory, and behind it the spilled vectors."""
+        return 2 * self.stream_vectors if self.spill_vectors else self.stream_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +217,11 @@ class AcceleratorConfig:
     def sdram_part(self) -> SdramPart | None:
         """The part that is the external memory; None: block RAM."""
         return None if self.sdram is None else sdram_part(self.sdram)
+
+    @property
+    def spills(self) -> bool:
+        """Whether tensors that do not fit the chip lie in the external memory: it is large."""
+        return self.sdram is not None
 
     @cached_property
     def fingerprint(self) -> int:
@@ -294,10 +319,18 @@ _ULX3S_45F = replace(
 _BOARDS = (_ULX3S_12F, replace(_ULX3S_12F, name="ulx3s-25f"), _ULX3S_45F, _ULX3S_85F)
 
 
-def _with_sdram(config: AcceleratorConfig, part: str) -> AcceleratorConfig:
+SPILL_VECTORS = {4: 512, 8: 512, 16: 1024}
+"""By rows: two blocks each. Block RAMs are 512 deep where they are widest."""
+
+
+def _with_sdram(
+    config: AcceleratorConfig, part: str, *, spills: bool = True, suffix: str = "sdram"
+) -> AcceleratorConfig:
     """The preset with a memory chip behind the port: all boards have 16Mx16, some 32Mx16."""
-    memory = replace(config.memory, external_words=sdram_part(part).words)
-    return replace(config, name=f"{config.name}-sdram", memory=memory, sdram=part)
+    words = sdram_part(part).words
+    spill_vectors = SPILL_VECTORS[config.array.rows] if spills else 0
+    memory = replace(config.memory, external_words=words, spill_vectors=spill_vectors)
+    return replace(config, name=f"{config.name}-{suffix}", memory=memory, sdram=part)
 
 
 PRESETS: dict[str, AcceleratorConfig] = {
@@ -306,8 +339,9 @@ PRESETS: dict[str, AcceleratorConfig] = {
         _TINY,
         *_BOARDS,
         *(_with_sdram(board, "16Mx16") for board in _BOARDS),
+        _with_sdram(_ULX3S_85F, "32Mx16", suffix="sdram64"),
         _SIMULATION_LARGE,
-        _with_sdram(_SIMULATION_LARGE, "32Mx16"),
+        _with_sdram(_SIMULATION_LARGE, "32Mx16", spills=False),
     )
 }
 

@@ -43,7 +43,7 @@ __all__ = [
 
 INSTRUCTION_WIDTH = 256
 INSTRUCTION_WORDS = INSTRUCTION_WIDTH // 32
-SEMAPHORES = 8
+SEMAPHORES = 10
 SEMAPHORE_WIDTH = 6
 PROTOCOL_VERSION = 1
 
@@ -73,7 +73,7 @@ class Engine(enum.Enum, shape=2):
     POST = 3
 
 
-class Semaphore(enum.IntEnum, shape=3):
+class Semaphore(enum.IntEnum, shape=4):
     """Names of the semaphores by convention of the compiler; the gateware treats all alike."""
 
     FILLED_0 = 0
@@ -90,6 +90,10 @@ class Semaphore(enum.IntEnum, shape=3):
     """POST or DMA to FILL: another part of an activation tensor is written."""
     RELEASED = 7
     """POST to DMA: a unit of work is done, its tables may be overwritten, results be read."""
+    ARRIVED = 8
+    """DMA to FILL: a block of a tensor in external memory has been loaded."""
+    CONSUMED = 9
+    """COMPUTE to DMA: the weights of a part of a window have been used."""
 
 
 class DmaTarget(enum.Enum, shape=4):
@@ -102,6 +106,8 @@ class DmaTarget(enum.Enum, shape=4):
     PASSES = 4
     THRESHOLDS = 5
     ACTIVATIONS = 6
+    STREAMS = 7
+    """Stream memory; a store takes vectors that the post engine has spilled."""
 
 
 class ResidualMode(enum.Enum, shape=2):
@@ -134,6 +140,8 @@ class Field:
     name: str
     shape: int | type
     text: str
+    optional: bool = False
+    """Zero where an instruction does not name it."""
 
     @functools.cached_property
     def width(self) -> int:
@@ -155,11 +163,21 @@ HEADER_FIELDS: tuple[Field, ...] = (
 
 INSTRUCTION_FIELDS: dict[Opcode, tuple[Field, ...]] = {
     Opcode.DMA: (
-        Field("store", 1, "0: external to on-chip; 1: activation memory to external"),
-        Field("target", DmaTarget, "on-chip memory (store: must be ACTIVATIONS)"),
-        Field("address", 16, "first entry of the on-chip memory"),
+        Field("store", 1, "0: external to on-chip; 1: on-chip to external"),
+        Field("target", DmaTarget, "on-chip memory (store: must be ACTIVATIONS or STREAMS)"),
+        Field(
+            "address",
+            16,
+            "first entry of the on-chip memory (STREAMS, store: of the spilled vectors)",
+        ),
         Field("external", 24, "first 32-bit word of the external memory"),
         Field("count", 20, "entries (WEIGHTS, COEFFICIENTS: entries of all rows, rows innermost)"),
+        Field(
+            "runs", 12, "ACTIVATIONS, STREAMS: more runs of `count` entries in a row", optional=True
+        ),
+        Field("run_stride", 16, "external words from one run to the next", optional=True),
+        Field("rows", 12, "ACTIVATIONS, STREAMS: more rows of such runs", optional=True),
+        Field("row_stride", 20, "external words from one row to the next", optional=True),
     ),
     Opcode.FILL: (
         Field("half", 1, "half of the column buffers that is written from its start"),
@@ -261,14 +279,14 @@ def encode(opcode: Opcode, fields: Mapping[str, int]) -> int:
     """One instruction as a 256-bit integer.
 
     Unlike ``StructLayout.const`` this refuses values that do not fit, unknown fields and missing
-    ones (``wait`` and ``signal`` default to none, ``layer`` to 0).
+    ones (``wait`` and ``signal`` default to none, ``layer`` and optional fields to 0).
     """
     values = {"layer": 0, "wait": 0, "signal": 0, **fields, "opcode": opcode.value}
     position = word = 0
     for spec in HEADER_FIELDS + INSTRUCTION_FIELDS[opcode]:
-        if spec.name not in values:
+        if spec.name not in values and not spec.optional:
             raise IsaError(f"{opcode.name} must have the field {spec.name}")
-        value = values.pop(spec.name)
+        value = values.pop(spec.name, 0)
         value = value.value if isinstance(value, enum.Enum) else int(value)
         if not 0 <= value < 1 << spec.width:
             limit = (1 << spec.width) - 1

@@ -16,6 +16,7 @@ __all__ = [
     "TraceSignature",
     "accumulator_vector",
     "pass_entry",
+    "stream_item",
     "threshold_group",
     "window_entry",
 ]
@@ -114,13 +115,19 @@ class TraceSignature(wiring.Signature):
                 "accumulator_valid": Out(1),
                 "accumulator": Out(rows * config.datapath.accumulator_width),
                 "stream_valid": Out(1),
-                "stream_address": Out(range(config.memory.stream_vectors)),
+                "stream_address": Out(range(config.memory.stream_places)),
                 "stream": Out(rows * config.datapath.stream_width),
                 "activation_enable": Out(2),
                 "activation_address": Out(range(config.memory.activation_words)),
                 "activation": Out(config.array.word_width),
             }
         )
+
+
+def stream_item(config: AcceleratorConfig) -> data.StructLayout:
+    """One stream vector and its address."""
+    width = config.array.rows * config.datapath.stream_width
+    return data.StructLayout({"address": range(config.memory.stream_vectors), "data": width})
 
 
 def accumulator_vector(config: AcceleratorConfig) -> data.ArrayLayout:

@@ -139,7 +139,7 @@ class Bench:
             geometry=Geometry(
                 rows=self.config.array.rows,
                 activation_words=self.config.memory.activation_words,
-                stream_vectors=self.config.memory.stream_vectors,
+                stream_vectors=self.config.memory.stream_places,
                 stream_width=self.config.datapath.stream_width,
             ),
             fingerprint=self.config.fingerprint,

@@ -18,7 +18,9 @@ from compiler.program import Program, TensorInfo
 from golden.fixed_point import round_shift, saturate
 from hw import isa
 from hw.config import AcceleratorConfig
-from hw.memory.packing import bit_items
+from hw.memory.packing import bit_items, entry_formats
+
+from .reconstruction import block_places
 
 __all__ = ["FunctionalError", "FunctionalSimulator", "LayerTrace"]
 
@@ -73,7 +75,8 @@ class FunctionalSimulator:
         self.masks = np.zeros((memory.window_entries, lanes), bool)
         self.passes = np.zeros((memory.pass_entries, 4), np.int64)
         self.thresholds = np.zeros((memory.threshold_groups, config.datapath.comparators, 2), int)
-        self.stream = np.zeros((memory.stream_vectors, rows), np.int64)
+        # Behind the stream memory lie the vectors that are spilled.
+        self.stream = np.zeros((memory.stream_places, rows), np.int64)
         self.vectors: deque[np.ndarray] = deque()
         self.partial: np.ndarray | None = None
         """Sums [pixels, rows] that the next COMPUTE goes on with."""
@@ -101,11 +104,12 @@ class FunctionalSimulator:
         """
         trace = self.traces[info.layer]
         parts = trace.streams if info.kind == "stream" else trace.granules
-        lanes = {
-            int(a): row
-            for addresses, rows in parts
-            for a, row in zip(addresses, rows, strict=False)
-        }
+        address = np.concatenate([addresses for addresses, _ in parts])
+        written = np.concatenate([rows for _, rows in parts])
+        if info.blocks:
+            address, order = block_places(info, address)
+            written = written[order]
+        lanes = {int(a): row for a, row in zip(address, written, strict=True)}
         y, x = np.mgrid[: info.height, : info.width]
         pixels = info.base + y * info.row_stride + x * info.pixel_stride
         values = np.zeros((info.height, info.width, info.channels), np.int64)
@@ -212,10 +216,21 @@ class FunctionalSimulator:
         return bits[: count * place].reshape(count, place)[:, :width].astype(bool)
 
     def _dma(self, f: Fields) -> None:
+        """All runs of a command; on chip they lie one behind the other."""
+        address = f["address"]
+        for row in range(f["rows"] + 1):
+            for run in range(f["runs"] + 1):
+                external = f["external"] + row * f["row_stride"] + run * f["run_stride"]
+                self._dma_run({**f, "address": address, "external": external})
+                address += f["count"]
+
+    def _dma_run(self, f: Fields) -> None:
         target, base, count = isa.DmaTarget(f["target"]), f["address"], f["count"]
         source = self.external[f["external"] :]
         rows = self.rows
-        if f["store"]:
+        if target is isa.DmaTarget.STREAMS:
+            self._dma_streams(f)
+        elif f["store"]:
             bits = self.activation[2 * base : 2 * (base + count)].ravel()
             packed = np.packbits(bits, bitorder="little")
             packed = np.pad(packed, (0, -packed.size % 4)).view("<u4")
@@ -254,6 +269,24 @@ class FunctionalSimulator:
             groups = source[: count * width].reshape(count, -1, 2)
             self.thresholds[base : base + count, :, 0] = _signed(groups[..., 0], 32)
             self.thresholds[base : base + count, :, 1] = groups[..., 1]
+
+    def _dma_streams(self, f: Fields) -> None:
+        """Vectors of signed values, each in whole words."""
+        width, count, first = self.config.datapath.stream_width, f["count"], f["address"]
+        words = entry_formats(self.config)[isa.DmaTarget.STREAMS].words
+        external = self.external[f["external"] :][: count * words]
+        if f["store"]:
+            base = self.config.memory.stream_vectors + first
+            vectors = self.stream[base : base + count] & ((1 << width) - 1)
+            bits = (vectors[..., None] >> np.arange(width) & 1).reshape(count, -1)
+            bits = np.pad(bits, ((0, 0), (0, 32 * words - bits.shape[1]))).astype(bool)
+            external[:] = np.packbits(bits, axis=1, bitorder="little").view("<u4").ravel()
+            return
+        bits = np.unpackbits(external.astype("<u4").view(np.uint8), bitorder="little")
+        bits = bits.reshape(count, -1)[:, : self.rows * width].reshape(count, self.rows, width)
+        self.stream[first : first + count] = _signed(
+            (bits.astype(np.int64) << np.arange(width)).sum(axis=2), width
+        )
 
     # FILL ----------------------------------------------------------------------------------------
 

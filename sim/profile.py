@@ -244,7 +244,8 @@ def _external_bytes(run: Run, config: AcceleratorConfig) -> Counter[int]:
         instruction = wait.instruction
         if instruction.opcode is Opcode.DMA:
             form = formats[instruction["target"]]
-            moved[instruction.layer] += form.words_of(instruction["count"]) * WORD_BYTES
+            runs = (instruction["runs"] + 1) * (instruction["rows"] + 1)
+            moved[instruction.layer] += runs * form.words_of(instruction["count"]) * WORD_BYTES
     return moved
 
 

@@ -35,6 +35,7 @@ class Geometry:
     rows: int
     activation_words: int
     stream_vectors: int
+    """Places of stream vectors, spilled ones included."""
     stream_width: int
 
     @property

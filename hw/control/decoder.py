@@ -22,7 +22,13 @@ class InstructionDecoder(wiring.Component):
     """Total: every pattern is legal or not. Outputs belong to the input of 2 cycles before.
 
     Legal is an instruction whose opcode exists, whose enumerated fields hold one of their values,
-    whose unused bits are zero, and which, if it is a DMA store, stores activations.
+    whose unused bits are zero, and which, if it is a DMA that stores or has several runs, has
+    activations or streams as its target.
+
+    Parameters
+    ----------
+    streams
+        Whether the DMA engine moves streams; else that is not legal.
     """
 
     #: The pattern.
@@ -33,6 +39,10 @@ class InstructionDecoder(wiring.Component):
     engine: Out(Engine)
     #: It ends the program.
     is_end: Out(1)
+
+    def __init__(self, *, streams: bool = True) -> None:
+        self._streams = streams
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
@@ -71,7 +81,12 @@ class InstructionDecoder(wiring.Component):
         if "unused" in view.shape().members:
             faults.append(view.unused.any())
         if opcode == Opcode.DMA:
-            faults.append(view.store & (view.target != DmaTarget.ACTIVATIONS))
+            needs_tensor = view.store | view.runs.any() | view.rows.any()
+            is_streams = view.target == DmaTarget.STREAMS
+            is_tensor = is_streams | (view.target == DmaTarget.ACTIVATIONS)
+            faults.append(needs_tensor & ~is_tensor)
+            if not self._streams:
+                faults.append(is_streams)
         return faults
 
 

@@ -50,6 +50,8 @@ class Sequencer(wiring.Component):
     ----------
     words
         Size of the external memory; an instruction that is not inside is a bad address.
+    streams
+        Whether the DMA engine moves streams.
     """
 
     #: One cycle: run from ``start_address``. Only after a reset.
@@ -69,14 +71,15 @@ class Sequencer(wiring.Component):
     #: External memory word of the instruction that is decoded, or was last.
     address: Out(24)
 
-    def __init__(self, words: int) -> None:
+    def __init__(self, words: int, *, streams: bool = False) -> None:
         self._last_address = words - INSTRUCTION_WORDS
+        self._streams = streams
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.fetch = fetch = InstructionFetch()
-        m.submodules.decoder = decoder = InstructionDecoder()
+        m.submodules.decoder = decoder = InstructionDecoder(streams=self._streams)
         m.submodules.semaphores = semaphores = Semaphores(len(Engine))
         connect_checked(m, fetch.memory, wiring.flipped(self.memory))
         queues, gates = {}, {}

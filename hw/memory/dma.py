@@ -11,7 +11,14 @@ from hw.memory.activation import activation_item
 from hw.memory.packing import EntryFormat, entry_formats
 from hw.memory.store import ActivationStore
 from hw.memory.unpacker import EntryUnpacker
-from hw.payloads import MemoryPortSignature, TableWriteSignature, threshold_group, window_entry
+from hw.memory.vector_store import VectorStore
+from hw.payloads import (
+    MemoryPortSignature,
+    TableWriteSignature,
+    stream_item,
+    threshold_group,
+    window_entry,
+)
 from hw.stream import connect_checked
 
 __all__ = ["DmaEngine"]
@@ -28,6 +35,10 @@ class DmaEngine(wiring.Component):
     and other users of its port take. Table writes leave from registers. ``done`` comes when the
     last word is written (a table write leaves one cycle before).
 
+    A rectangle of a tensor is one command of several runs: on chip they lie one behind the other,
+    outside ``run_stride`` apart in rows that are ``row_stride`` apart. A run begins like a command
+    that is accepted in the cycle in which the last word of the run before moves.
+
     Parameters
     ----------
     config
@@ -38,6 +49,7 @@ class DmaEngine(wiring.Component):
         self._config = config
         self._formats = formats = entry_formats(config)
         coefficient = config.datapath.coefficient_width
+        self._has_streams = DmaTarget.STREAMS in formats
         self._widths = {
             DmaTarget.WEIGHTS: config.array.lanes,
             DmaTarget.COEFFICIENTS: coefficient,
@@ -54,6 +66,12 @@ class DmaEngine(wiring.Component):
                 )
             )
             for target, width in self._widths.items()
+        }
+        streams = {
+            # Stream memory and spilled vectors, see `StreamSpill`.
+            "stream_write": Out(stream.Signature(stream_item(config))),
+            "spill_read": Out(range(max(2, config.memory.spill_vectors))),
+            "spill_data": In(config.array.rows * config.datapath.stream_width),
         }
         super().__init__(
             {
@@ -74,6 +92,7 @@ class DmaEngine(wiring.Component):
                 ),
                 "activation_data": In(config.array.word_width),
                 **tables,
+                **(streams if self._has_streams else {}),
             }
         )
 
@@ -84,22 +103,46 @@ class DmaEngine(wiring.Component):
         m.submodules.unpacker = unpacker = EntryUnpacker(self._formats)
         m.submodules.store = store = ActivationStore(self._config)
         connect_checked(m, unpacker.words, wiring.flipped(self.memory.read_data))
-        connect_checked(m, store.words, wiring.flipped(self.memory.write_data))
         connect_checked(m, store.read, wiring.flipped(self.activation_read))
         m.d.comb += [
             unpacker.start.eq(start),
             unpacker.target.eq(command.target),
-            store.start.eq(start & command.store),
+            store.start.eq(start & command.store & (command.target == DmaTarget.ACTIVATIONS)),
             store.address.eq(command.address),
             store.count.eq(command.count),
             store.data.eq(self.activation_data),
         ]
         outside = Signal()
         loaded = self._write_entries(m, command, start, unpacker, outside)
-        self._sequence(m, command, start, loaded | store.done)
+        stored, bad_store = store.done, store.bad_address
+        if self._has_streams:
+            vectors = self._store_vectors(m, command, start, store)
+            stored, bad_store = stored | vectors.done, bad_store | vectors.bad_address
+        else:
+            connect_checked(m, store.words, wiring.flipped(self.memory.write_data))
+        self._sequence(m, command, start, loaded | stored)
         self._request_bursts(m, command, start)
-        m.d.sync += self.bad_address.eq(store.bad_address | outside)
+        m.d.sync += self.bad_address.eq(bad_store | outside)
         return m
+
+    def _store_vectors(
+        self, m: Module, command: Signal, start: Signal, store: ActivationStore
+    ) -> VectorStore:
+        """The other source of words; only one of them works at a time."""
+        m.submodules.vectors = vectors = VectorStore(self._config)
+        words = self.memory.write_data
+        m.d.comb += [
+            vectors.start.eq(start & command.store & (command.target == DmaTarget.STREAMS)),
+            vectors.address.eq(command.address),
+            vectors.count.eq(command.count),
+            vectors.data.eq(self.spill_data),
+            self.spill_read.eq(vectors.read),
+            words.valid.eq(store.words.valid | vectors.words.valid),
+            words.payload.eq(Mux(store.words.valid, store.words.payload, vectors.words.payload)),
+            store.words.ready.eq(words.ready),
+            vectors.words.ready.eq(words.ready),
+        ]
+        return vectors
 
     def _sequence(self, m: Module, command: Signal, start: Signal, finished: Value) -> None:
         m.d.comb += self.busy.eq(1)
@@ -117,9 +160,40 @@ class DmaEngine(wiring.Component):
                     m.next = "RUN"
             with m.State("RUN"), m.If(finished):
                 m.next = "DONE"
+                self._next_run(m, command)
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
                 m.next = "IDLE"
+
+    def _next_run(self, m: Module, command: Signal) -> None:
+        """Turn ``command`` into its next run, if there is one."""
+        row = Signal(24)
+        runs_left = Signal.like(command.runs)
+        is_first = Signal(init=1)
+        first_of_row = Mux(is_first, command.external, row)
+        left = Mux(is_first, command.runs, runs_left)
+        with m.If((left != 0) | (command.rows != 0)):
+            m.next = "START"
+            m.d.sync += [
+                is_first.eq(0),
+                row.eq(first_of_row),
+                command.address.eq(command.address + command.count),
+            ]
+            with m.If(left != 0):
+                m.d.sync += [
+                    runs_left.eq(left - 1),
+                    command.external.eq(command.external + command.run_stride),
+                ]
+            with m.Else():
+                next_row = first_of_row + command.row_stride
+                m.d.sync += [
+                    row.eq(next_row),
+                    command.external.eq(next_row),
+                    runs_left.eq(command.runs),
+                    command.rows.eq(command.rows - 1),
+                ]
+        with m.Else():
+            m.d.sync += is_first.eq(1)
 
     def _request_bursts(self, m: Module, command: Signal, start: Signal) -> None:
         """Cut the words of the command into bursts, two cycles each."""
@@ -177,9 +251,18 @@ class DmaEngine(wiring.Component):
         inside = self._is_inside(m, command.target, address)
         is_activation = command.target == DmaTarget.ACTIVATIONS
         writes = self.activation_write
+        takes = ~is_activation | writes.ready
+        if self._has_streams:
+            is_stream, vectors = command.target == DmaTarget.STREAMS, self.stream_write
+            takes = takes & (~is_stream | vectors.ready)
+            m.d.comb += [
+                vectors.valid.eq(entries.valid & is_stream & (left != 0) & inside),
+                vectors.payload.address.eq(address),
+                vectors.payload.data.eq(self._entry(unpacker, DmaTarget.STREAMS)),
+            ]
 
         m.d.comb += [
-            entries.ready.eq((left != 0) & (~is_activation | writes.ready | ~inside)),
+            entries.ready.eq((left != 0) & (takes | ~inside)),
             accept.eq(entries.valid & entries.ready),
             outside.eq(accept & ~inside),
             writes.valid.eq(entries.valid & is_activation & (left != 0) & inside),
@@ -225,6 +308,8 @@ class DmaEngine(wiring.Component):
                 bits.word_select(comparator, 64)[: part.size]
                 for comparator in range(self._config.datapath.comparators)
             )
+        if target == DmaTarget.STREAMS:
+            return bits[: self._config.array.rows * self._config.datapath.stream_width]
         return bits[: self._widths.get(target, self._config.array.word_width)]
 
 

@@ -46,7 +46,15 @@ def entry_formats(config: AcceleratorConfig) -> Mapping[DmaTarget, EntryFormat]:
     lanes, rows, sizes = config.array.lanes, config.array.rows, config.memory
     comparators = config.datapath.comparators
     assert threshold_group(config).length == comparators
+    streams = {
+        DmaTarget.STREAMS: EntryFormat(
+            depth=sizes.stream_vectors,
+            rows=1,
+            words=ceil(rows * config.datapath.stream_width / WORD),
+        )
+    }
     return {
+        **(streams if sizes.spill_vectors else {}),
         DmaTarget.WEIGHTS: EntryFormat(depth=sizes.weight_words, rows=rows, **bit_items(lanes)),
         DmaTarget.COEFFICIENTS: EntryFormat(depth=sizes.coefficient_words, rows=rows, words=1),
         DmaTarget.PARAMETERS: EntryFormat(depth=sizes.parameter_words, rows=1, words=1),

@@ -11,6 +11,7 @@ from ..payloads import (
     TableWriteSignature,
     TraceSignature,
     accumulator_vector,
+    stream_item,
     threshold_group,
 )
 from ..stream import connect_checked
@@ -23,6 +24,7 @@ from .residual import Residual
 from .sequencer import Sequencer
 from .serialize import FixedPoint, Serializer
 from .stream_memory import StreamMemory
+from .stream_spill import StreamSpill
 from .stream_store import StreamStore
 from .thresholds import ThresholdReader
 
@@ -67,6 +69,11 @@ class PostEngine(wiring.Component):
         Loads the threshold memory.
     activation_write : Out(ActivationWriteSignature(config))
         Output.
+    stream_load : In(stream.Signature(stream_item(config)))
+        Vectors for the stream memory, see ``StreamSpill``; like the following, if streams are
+        spilled.
+    spill_address, spill_data : In(range(spill_vectors)), Out(rows * stream_width)
+        Spilled vectors.
     trace : Out(TraceSignature(config))
         What happens, for co-verification. Accumulators include the bias.
     """
@@ -74,6 +81,11 @@ class PostEngine(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
         memories = config.memory
+        spill = {
+            "stream_load": In(stream.Signature(stream_item(config))),
+            "spill_address": In(range(max(2, memories.spill_vectors))),
+            "spill_data": Out(config.array.rows * config.datapath.stream_width),
+        }
         super().__init__(
             {
                 "command": In(stream.Signature(INSTRUCTION_WIDTH)),
@@ -88,6 +100,7 @@ class PostEngine(wiring.Component):
                 ),
                 "activation_write": Out(ActivationWriteSignature(config)),
                 "trace": Out(TraceSignature(config)),
+                **(spill if memories.spill_vectors else {}),
             }
         )
 
@@ -120,7 +133,7 @@ class PostEngine(wiring.Component):
         m.submodules.chain = ParameterChain(depth=config.memory.parameter_words, rows=rows)
         m.submodules.memory = StreamMemory(depth=depth, width=path.stream_width, rows=rows)
         m.submodules.residual = Residual(**streams)
-        m.submodules.store = StreamStore(**streams, depth=depth)
+        m.submodules.store = StreamStore(**streams, depth=config.memory.stream_places)
         m.submodules.affine = Affine(**streams, gain_width=path.coefficient_width)
         m.submodules.pool = Pool(rows=rows, width=width)
         m.submodules.reader = ThresholdReader(depth=config.memory.threshold_groups, shape=group)
@@ -180,7 +193,7 @@ class PostEngine(wiring.Component):
         settings, post = sequencer.settings, sequencer.post
         connect_checked(m, sequencer.o, residual.i)
         connect_checked(m, residual.o, store.i)
-        connect_checked(m, store.write, memory.write)
+        self._connect_stream_writes(m)
         connect_checked(m, store.o, affine.i)
         connect_checked(m, affine.o, pool.i)
         m.d.comb += [
@@ -202,6 +215,20 @@ class PostEngine(wiring.Component):
             affine.relu.eq(settings.relu),
             affine.relu_direct.eq(settings.relu_stream),
             pool.operation.eq(settings.pool),
+        ]
+
+    def _connect_stream_writes(self, m: Module) -> None:
+        store, memory = m.submodules.store, m.submodules.memory
+        if not self.config.memory.spill_vectors:
+            connect_checked(m, store.write, memory.write)
+            return
+        m.submodules.spill = spill = StreamSpill(self.config)
+        connect_checked(m, store.write, spill.store)
+        connect_checked(m, spill.memory, memory.write)
+        connect_checked(m, flipped(self.stream_load), spill.load)
+        m.d.comb += [
+            spill.address.eq(self.spill_address),
+            self.spill_data.eq(spill.data),
         ]
 
     def _connect_outputs(self, m: Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from hw.config import AcceleratorConfig
 from hw.isa import DmaTarget
@@ -23,22 +23,33 @@ REQUEST_CYCLES = 3
 """From an accepted command to its first request."""
 NEXT_REQUEST_CYCLES = 2
 """From a granted request to the next one."""
+VECTOR_CYCLES = 3
+"""From an accepted store of streams to its first word."""
 
 _TARGETS = {target.value: target for target in DmaTarget}
+
+
+def external_runs(command: Instruction) -> list[int]:
+    """First external word of every run of a command."""
+    return [
+        command["external"] + row * command["row_stride"] + run * command["run_stride"]
+        for row in range(command["rows"] + 1)
+        for run in range(command["runs"] + 1)
+    ]
 
 
 class DmaModel:
     """Loads and stores, burst by burst.
 
-    A load into the activation memory waits for the post engine's writes, a store for the FILL
-    engine's reads; both are looked up as far ahead as they are known.
+    A load into the activation or the stream memory waits for the post engine's writes, a store of
+    activations for the FILL engine's reads; both are looked up as far ahead as they are known.
 
     Parameters
     ----------
     tables
         Called with a load's target, first entry, external word and count when it begins.
     writes
-        The post engine's use of the activation memory's write port.
+        The post engine's use of the write ports of these memories.
     reads
         The FILL engine's use of its read port.
     """
@@ -51,7 +62,7 @@ class DmaModel:
         gate: Gate,
         *,
         tables: Callable[[DmaTarget, int, int, int], None],
-        writes: WritePort,
+        writes: Mapping[DmaTarget, WritePort],
         reads: ReadPort,
     ) -> None:
         self._agenda = agenda
@@ -67,10 +78,14 @@ class DmaModel:
         self.busy_cycles = 0
         self.idle_from = 0
         self._command: Instruction | None = None
+        self._runs: Iterator[int] = iter(())
+        """First external words of the runs that have not begun."""
         self._offered: Instruction | None = None
         self._accepted = 0
         self._form: EntryFormat
-        self._is_activation = False
+        self._shared: WritePort | None = None
+        """The port through which the entries are written, if it is not the DMA engine's alone."""
+        self._is_stream = False
         self._words_left = 0
         """Words that no granted burst covers."""
         self._entries_left = 0
@@ -100,25 +115,41 @@ class DmaModel:
         now = self._accepted = self._agenda.now
         self._gate.accepted()
         count = command["count"]
+        self._runs = iter(())
         if not count:
             self._finish(now + EMPTY_CYCLES - 1)
             return
         target = _TARGETS[command["target"]]
         self._form = self._formats[target]
-        self._is_activation = target is DmaTarget.ACTIVATIONS
-        self._words_left = self._form.words_of(count)
-        self._entries_left = count
-        self._external = command["external"]
+        self._shared = self._writes.get(target)
+        self._is_stream = target is DmaTarget.STREAMS
+        self._runs = iter(external_runs(command)[1:])
+        self._start_run(now, command["external"])
+        if not command["store"]:
+            self._tables(target, command["address"], command["external"], count)
+
+    def _start_run(self, now: int, external: int) -> None:
+        """A run, as if the command had been accepted in cycle ``now``."""
+        command = self._command
+        assert command is not None
+        self._words_left = self._form.words_of(command["count"])
+        self._entries_left = command["count"]
+        self._external = external
         self._ready = self._part = self._held = 0
         self._agenda.at(now + REQUEST_CYCLES, self._port.ask_dma)
         if command["store"]:
             self._item = self._moves_from = 0
-            self._agenda.at(now + 2, self._store)
-        else:
-            self._tables(target, command["address"], command["external"], count)
+            if self._is_stream:
+                self._agenda.at(now + VECTOR_CYCLES, self._send_vectors)
+            else:
+                self._agenda.at(now + 2, self._store)
 
     def _finish(self, last: int) -> None:
-        """The last entry or word moves in cycle ``last``."""
+        """The last entry or word of a run moves in cycle ``last``."""
+        external = next(self._runs, None)
+        if external is not None:
+            self._agenda.at(last + 1, lambda: self._start_run(last, external))
+            return
         self.busy_cycles += last + 1 - self._accepted
         self._agenda.at(last + 1, self._done)
 
@@ -144,8 +175,8 @@ class DmaModel:
                 self._agenda.at(self._moves_from, self._send)
             return
         self._arrivals = iter(self._port.read(address, self._burst_left))
-        if self._is_activation:
-            self._load_activations()
+        if self._shared is not None:
+            self._load_shared(self._shared)
         else:
             self._load_table()
 
@@ -162,17 +193,17 @@ class DmaModel:
         if not self._words_left:
             self._finish(last + (self._entries_left - 1) % entries + 1)
 
-    def _load_activations(self) -> None:
+    def _load_shared(self, port: WritePort) -> None:
         """As far as the post engine's writes are known; then again when the next entry is due."""
-        next_free, form = self._writes.next_free, self._form
-        known = self._agenda.now + self._writes.lookahead
+        next_free, form = port.next_free, self._form
+        known = self._agenda.now + port.lookahead
         ready, held = self._ready, self._held
         while True:
             while held:
                 cycle = next_free(ready)
                 if cycle >= known:
                     self._ready, self._held = ready, held
-                    self._agenda.at(cycle, self._load_activations)
+                    self._agenda.at(cycle, lambda: self._load_shared(port))
                     return
                 held -= 1
                 ready = cycle + 1 if held else cycle
@@ -209,6 +240,13 @@ class DmaModel:
         self._part = 0
         self._agenda.at(max(now + 2, self._moves_from), self._send)
 
+    def _send_vectors(self) -> None:
+        """The first word of the spilled vectors is there."""
+        self._sending = True
+        self._part = 0
+        self._moves_from = max(self._agenda.now, self._moves_from)
+        self._agenda.at(self._moves_from, self._send)
+
     def _send(self) -> None:
         """State SEND: one external word, if a burst is open."""
         now = self._agenda.now
@@ -219,7 +257,11 @@ class DmaModel:
         self._part += 1
         if not self._burst_left:
             self._port.end_burst(moved)
-        if self._part < self._store_parts:
+        if self._is_stream and self._part == self._form.words:
+            self._entries_left -= 1
+            if self._entries_left:
+                self._part = 0
+        if self._part < (self._form.words if self._is_stream else self._store_parts):
             self._moves_from = moved + 1
             if self._burst_left:
                 self._agenda.at(moved + 1, self._send)

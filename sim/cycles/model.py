@@ -25,7 +25,7 @@ from .fetch import Fetch
 from .fill import FillModel
 from .instructions import CycleError, Instruction, fetch_instruction
 from .memory_port import MemoryPort
-from .ports import WritePort
+from .ports import CODE_LOOKAHEAD, STREAM_LOOKAHEAD, WritePort
 from .post import PostModel
 from .sdram import SdramTimeline
 
@@ -91,7 +91,7 @@ class _Machine:
             engine: Gate(agenda, self.semaphores, engine, retired=self._retire, room=self._room)
             for engine in Engine
         }
-        writes = WritePort()
+        writes, stream_writes = WritePort(CODE_LOOKAHEAD), WritePort(STREAM_LOOKAHEAD)
         self.fetch = Fetch(agenda, port, memory.astype("<u4").tobytes(), self.gates)
         self.fill = FillModel(agenda, config, self.gates[Engine.FILL])
         self.dma = DmaModel(
@@ -100,10 +100,10 @@ class _Machine:
             port,
             self.gates[Engine.DMA],
             tables=self._load,
-            writes=writes,
+            writes={DmaTarget.ACTIVATIONS: writes, DmaTarget.STREAMS: stream_writes},
             reads=self.fill,
         )
-        self.post = PostModel(agenda, config, self.gates[Engine.POST], writes)
+        self.post = PostModel(agenda, config, self.gates[Engine.POST], writes, stream_writes)
         self.compute = ComputeModel(agenda, config, self.gates[Engine.COMPUTE], self.post, lengths)
         self.gates[Engine.FILL].model = self.fill
         self.gates[Engine.DMA].model = self.dma

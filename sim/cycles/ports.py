@@ -1,4 +1,4 @@
-"""Use of the activation memory's ports, which the DMA engine shares with FILL and POST."""
+"""Use of memory ports that the DMA engine shares with FILL and POST."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hw.post.affine import Affine
 from hw.post.pack import Pack
 from hw.post.pool import Pool
 from hw.post.residual import Residual
+from hw.post.stream_store import StreamStore
 
-__all__ = ["ReadPort", "WritePort"]
+__all__ = ["CODE_LOOKAHEAD", "STREAM_LOOKAHEAD", "ReadPort", "WritePort"]
 
 
 class ReadPort(Protocol):
@@ -20,13 +21,16 @@ class ReadPort(Protocol):
         """The FILL engine reads in ``cycle``, which is the present one."""
 
 
+CODE_LOOKAHEAD = Residual.LATENCY + Affine.DIRECT_LATENCY + Pool.LATENCY + 1 + Pack.LATENCY
+STREAM_LOOKAHEAD = Residual.LATENCY + StreamStore.LATENCY
+"""Cycles from a vector to its first write into the activation or the stream memory at least."""
+
+
 class WritePort:
-    """The cycles in which the post engine writes, in order."""
+    """The cycles in which the post engine writes, in order; known ``lookahead`` cycles ahead."""
 
-    lookahead = Residual.LATENCY + Affine.DIRECT_LATENCY + Pool.LATENCY + 1 + Pack.LATENCY
-    """Cycles from a vector to its first write at least: so far ahead all writes are known."""
-
-    def __init__(self) -> None:
+    def __init__(self, lookahead: int) -> None:
+        self.lookahead = lookahead
         self._firsts: deque[int] = deque()
         self._ends: deque[int] = deque()
         """First cycle of each run of writes, and the first one after it."""

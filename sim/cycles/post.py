@@ -39,12 +39,19 @@ class PostModel:
     """Takes vectors from the queue, at the pace of the outputs."""
 
     def __init__(
-        self, agenda: Agenda, config: AcceleratorConfig, gate: Gate, writes: WritePort
+        self,
+        agenda: Agenda,
+        config: AcceleratorConfig,
+        gate: Gate,
+        writes: WritePort,
+        stream_writes: WritePort,
     ) -> None:
         self._agenda = agenda
         self._config = config
         self._gate = gate
         self._writes = writes
+        self._stream_writes = stream_writes
+        self._has_spill = config.memory.spill_vectors > 0
         self._chain = ParameterModel(config.array.rows)
         self.compute: Feeder
         self.busy_cycles = 0
@@ -205,6 +212,8 @@ class PostModel:
                 self._release(cycle + settings.to_pool)
             if settings.writes:
                 self._write_run(settings, cycle, place, count)
+            if settings.stores and self._has_spill:
+                self._stream_writes.use(cycle + STREAM_CYCLES, count)
             place += count
         self._place = place
         self._taken = self._stepped = taken
@@ -257,6 +266,8 @@ class PostModel:
                     self._writes.use(cycle + settings.first_write, settings.writes)
             if place == 1:
                 self._chain.available.popleft()
+            if settings.stores and self._has_spill and (ends or not summing):
+                self._stream_writes.use(cycle + STREAM_CYCLES, 1)
             # In mode SUM a window passes the pool when its last vector comes.
             if (place <= window and ends) if summing else place == 1:
                 self._release(cycle + settings.to_pool)

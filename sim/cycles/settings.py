@@ -36,6 +36,7 @@ class Settings:
         else:
             self.pace = self.serial
         self.array = bool(instruction["array"])
+        self.stores = bool(instruction["store_stream"])
         self.summing = instruction["residual"] == ResidualMode.SUM.value
         self.grouped = self.summing or instruction["pool"] != PoolOperation.NONE.value
         self.window = instruction["inner_x"] * instruction["inner_y"] if self.grouped else 1

@@ -81,12 +81,17 @@ def test_passes_are_those_of_the_parts_one_behind_the_other() -> None:
         tables = layer.tables
         if tables is None or not tables.parts:
             continue
-        assert sum(count for _, count in tables.parts) == len(tables.passes)
-        assert all(count > 0 for _, count in tables.parts)
+        assert [index for part in tables.parts for index in part.passes] == list(
+            range(len(tables.passes))
+        )
+        assert [word for part in tables.parts for word in part.weights] == list(
+            range(tables.weights.shape[1])
+        )
+        assert all(len(part.passes) > 0 for part in tables.parts)
         whole = plan_network(network, config_of(4096)).layers[layer.tag].tables
         assert whole is not None
-        # The same lanes are used, and the same weight bits are set, in all.
-        assert int(tables.masks.sum()) == int(whole.masks.sum())
+        # The same weight bits are set, in all; parts that lie alike share their window words.
+        assert int(tables.masks.sum()) <= int(whole.masks.sum())
         assert int(tables.weights.sum()) == int(whole.weights.sum())
 
 

@@ -28,7 +28,8 @@ def owner(word: int) -> Engine | Opcode | None:
     legal = True
     if opcode == Opcode.DMA:
         legal = fields["target"] in {target.value for target in DmaTarget}
-        legal &= not fields["store"] or fields["target"] == DmaTarget.ACTIVATIONS.value
+        is_plain = not (fields["store"] or fields["runs"] or fields["rows"])
+        legal &= is_plain or fields["target"] == DmaTarget.ACTIVATIONS.value
     if opcode == Opcode.POST_CONFIG:
         legal = fields["residual"] in {mode.value for mode in ResidualMode}
         legal &= fields["pool"] in {operation.value for operation in PoolOperation}
@@ -84,6 +85,9 @@ def test_every_opcode_and_enumerated_value_is_decoded() -> None:
     words = list(range(16))
     words += [isa.encode(Opcode.DMA, dma_fields(target, 0)) for target in range(16)]
     words += [isa.encode(Opcode.DMA, dma_fields(target, 1)) for target in range(16)]
+    for runs, rows in ((0, 0), (1, 0), (0, 1)):
+        fields = dma_fields(DmaTarget.WEIGHTS.value, 0) | {"runs": runs, "rows": rows}
+        words.append(isa.encode(Opcode.DMA, fields))
     words += [isa.encode(Opcode.SYNC, {"engine": engine}) for engine in range(4)]
     check(words)
 

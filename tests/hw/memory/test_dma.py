@@ -244,6 +244,73 @@ def test_activations_are_loaded_and_stored_beside_the_other_engines(name: str) -
     assert checked
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rectangles_are_loaded_and_stored_run_by_run(name: str) -> None:
+    config = CONFIGS[name]
+    rng = Random(name)
+    form = entry_formats(config)[DmaTarget.ACTIVATIONS]
+    external = [rng.getrandbits(32) for _ in range(1500)] + [0] * (WORDS - 1500)
+    commands, on_chip, stored = [], {}, {}
+    end = 0
+    for runs, rows, groups in (
+        (0, 0, 2),
+        (3, 0, 1),
+        (0, 4, 3),
+        (2, 3, 5),
+        (1, 0, 70),
+    ):
+        count = groups * form.entries
+        words = form.words_of(count)
+        run_stride = words + rng.randrange(4)
+        row_stride = (runs + 1) * run_stride + rng.randrange(9)
+        extent = rows * row_stride + runs * run_stride + words
+        source, target = rng.randrange(1500 - extent), 1500 + rng.randrange(WORDS - 1500 - extent)
+        common = {
+            "target": DmaTarget.ACTIVATIONS,
+            "address": end,
+            "count": count,
+            "runs": runs,
+            "run_stride": run_stride,
+            "rows": rows,
+            "row_stride": row_stride,
+        }
+        commands += [common | {"external": source}, common | {"external": target, "store": 1}]
+        for row in range(rows + 1):
+            for run_number in range(runs + 1):
+                offset = row * row_stride + run_number * run_stride
+                data = external[source + offset :][:words]
+                stored |= {target + offset + index: word for index, word in enumerate(data)}
+                on_chip |= {end + index: v for index, v in enumerate(unpack(data, config))}
+                end += count
+    assert len(on_chip) == end
+    # A later rectangle may lie over an earlier one: what is stored last stays.
+    dut = Bench(config, external, 7)
+    checked = []
+
+    async def inspect(ctx):
+        for address, value in on_chip.items():
+            assert ctx.get(Value.cast(dut.activations.memory.data[address])) == value, address
+        for address, word in stored.items():
+            assert ctx.get(dut.external.memory.data[address]) == word, address
+        checked.append(True)
+
+    run(dut, commands, rng, inspect=inspect)
+    assert checked
+
+
+def unpack(words: list[int], config: AcceleratorConfig) -> list[int]:
+    """Activation words from external words."""
+    width = config.array.word_width
+    if width < 32:
+        mask = (1 << width) - 1
+        return [word >> (width * place) & mask for word in words for place in range(32 // width)]
+    parts = width // 32
+    return [
+        sum(word << 32 * part for part, word in enumerate(words[first : first + parts]))
+        for first in range(0, len(words), parts)
+    ]
+
+
 def test_a_load_takes_a_cycle_per_word() -> None:
     count = 512
     dut = Bench(LARGE, [0] * WORDS, None)

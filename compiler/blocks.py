@@ -1,0 +1,139 @@
+"""Blocks: parts of a layer whose inputs or outputs go to and from the external memory.
+
+A layer that reads or writes a tensor in the external memory is computed block by block. A block is
+a rectangle of outputs, made of whole tiles; what it reads is loaded before it, what it writes is
+stored after it, each by way of two places on the chip that blocks use in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from golden.integer_network import ConvolutionLayer
+
+from .tiling import StreamTile, Tile
+from .units import LayerPlan
+
+__all__ = ["Block", "Rectangle", "block_cuts", "cut_blocks"]
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Pixels of a tensor."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    @property
+    def bottom(self) -> int:
+        return self.y + self.height
+
+    @property
+    def right(self) -> int:
+        return self.x + self.width
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is computed between two transfers."""
+
+    tiles: tuple[Tile, ...]
+    source: Rectangle
+    """Pixels of the layer's input (a stream layer: of the stream) that its tiles read."""
+    residual: Rectangle | None
+    """Pixels of the residual stream that its tiles read; they have as many vectors."""
+    outputs: Rectangle
+    """Pixels of the layer's output, after pooling, and of its stored stream."""
+
+
+def block_cuts(plan: LayerPlan) -> list[tuple[int, int]]:
+    """Sizes of blocks to choose from: tiles (stream layers: outputs) along y and along x."""
+    if plan.shape is None:
+        height, width = plan.layer.output_shape[:2]
+    else:
+        size = plan.tiles[0]
+        height = -(-plan.shape.output[0] // size.height)
+        width = -(-plan.shape.output[1] // size.width)
+    return [(y, x) for y in _parts(height) for x in _parts(width)]
+
+
+def _parts(total: int) -> list[int]:
+    """Every size that some number of nearly equal parts of ``total`` has."""
+    return sorted({-(-total // parts) for parts in range(1, total + 1)}, reverse=True)
+
+
+def cut_blocks(plan: LayerPlan, cut: tuple[int, int]) -> tuple[Block, ...]:
+    """The layer in blocks of that size, in raster order; those at the edges may be smaller."""
+    if plan.shape is None:
+        return tuple(_stream_blocks(plan, cut))
+    size = plan.tiles[0]
+    step_y, step_x = cut[0] * size.height, cut[1] * size.width
+    groups: dict[tuple[int, int], list[Tile]] = {}
+    for tile in plan.tiles:
+        groups.setdefault((tile.y // step_y, tile.x // step_x), []).append(tile)
+    return tuple(_convolution_block(plan, tuple(groups[place])) for place in sorted(groups))
+
+
+def _convolution_block(plan: LayerPlan, tiles: tuple[Tile, ...]) -> Block:
+    layer, shape = plan.layer, plan.shape
+    assert isinstance(layer, ConvolutionLayer)
+    assert shape is not None
+    y, x = tiles[0].y, tiles[0].x
+    bottom = max(tile.y + tile.height for tile in tiles)
+    right = max(tile.x + tile.width for tile in tiles)
+    # A narrower tile at the edge is filled to the full width.
+    filled = max(tile.x + plan.filled_width for tile in tiles)
+    height, width, _ = layer.input_shape
+    kernel = layer.weight_planes.shape[2:4]
+    first_y = y * layer.stride[0] - layer.padding[0]
+    first_x = x * layer.stride[1] - layer.padding[1]
+    rows = _clip(first_y, (bottom - 1) * layer.stride[0] - layer.padding[0] + kernel[0], height)
+    columns = _clip(first_x, (filled - 1) * layer.stride[1] - layer.padding[1] + kernel[1], width)
+    outputs = Rectangle(y, x, bottom - y, right - x)
+    residual = None
+    if layer.residual is not None:
+        residual = _scaled(outputs, (layer.residual.window, layer.residual.window))
+    pool_y, pool_x = shape.pool
+    return Block(
+        tiles=tiles,
+        source=Rectangle(rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0]),
+        residual=residual,
+        outputs=Rectangle(
+            y // pool_y, x // pool_x, outputs.height // pool_y, outputs.width // pool_x
+        ),
+    )
+
+
+def _scaled(rectangle: Rectangle, factors: tuple[int, int]) -> Rectangle:
+    y, x = factors
+    return Rectangle(rectangle.y * y, rectangle.x * x, rectangle.height * y, rectangle.width * x)
+
+
+def _clip(low: int, high: int, size: int) -> tuple[int, int]:
+    """The part of [low, high) inside [0, size)."""
+    first = min(max(low, 0), size)
+    return first, max(min(high, size), first)
+
+
+def _stream_blocks(plan: LayerPlan, cut: tuple[int, int]) -> Iterator[Block]:
+    stride = plan.layer.pool.stride if plan.layer.pool is not None else (1, 1)
+    for whole in plan.tiles:
+        assert isinstance(whole, StreamTile)
+        for dy in range(0, whole.height, cut[0]):
+            for dx in range(0, whole.width, cut[1]):
+                height, width = min(cut[0], whole.height - dy), min(cut[1], whole.width - dx)
+                first = (whole.source[0] + dy * stride[0], whole.source[1] + dx * stride[1])
+                tile = StreamTile(whole.y + dy, whole.x + dx, height, width, first, whole.window)
+                source = Rectangle(
+                    *first,
+                    (height - 1) * stride[0] + whole.window[0],
+                    (width - 1) * stride[1] + whole.window[1],
+                )
+                yield Block((tile,), source, None, Rectangle(tile.y, tile.x, height, width))

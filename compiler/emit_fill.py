@@ -1,0 +1,65 @@
+"""Fields of the FILL instruction."""
+
+from __future__ import annotations
+
+from golden.integer_network import ConvolutionLayer
+
+from .parts import Part
+from .tiling import Tile
+from .units import LayerPlan
+from .views import View
+
+__all__ = ["fill_fields", "part_fields"]
+
+
+def fill_fields(plan: LayerPlan, tile: Tile, source: View) -> tuple[int, dict[str, int]]:
+    """Input of a tile with its padding.
+
+    Returns:
+        The rows of the input that must be there, and the fields.
+    """
+    layer, shape = plan.layer, plan.shape
+    assert isinstance(layer, ConvolutionLayer)
+    assert shape is not None
+    height, width, _ = layer.input_shape
+    top, left = layer.padding[:2]
+    y0 = tile.y * layer.stride[0] - top
+    y1 = y0 + (tile.height - 1) * layer.stride[0] + layer.weight_planes.shape[2]
+    x0 = tile.x * layer.stride[1] - left
+    x1 = x0 + (plan.tile_width - 1) * layer.stride[1] + layer.weight_planes.shape[3]
+    rows = _clip(y0, y1, height)
+    columns = _clip(x0, x1, width)
+    image = plan.source is None
+    unit = 1 if image else source.pixel
+    return rows[1], {
+        "image": int(image),
+        "source": source.at(rows[0], columns[0]),
+        "source_stride": source.row,
+        "top": rows[0] - y0,
+        "rows": rows[1] - rows[0],
+        "bottom": y1 - rows[1],
+        "left": (columns[0] - x0) * unit,
+        "words": (columns[1] - columns[0]) * unit,
+        "right": (x1 - columns[1]) * unit,
+        "kernel": layer.weight_planes.shape[3] if image else 0,
+        "stride": layer.stride[1] if image else 0,
+        "granules": shape.pixel_granules // 8 if image else 0,
+    }
+
+
+def part_fields(part: Part, source: View) -> tuple[int, dict[str, int]]:
+    """A part of the window of a layer without padding that has one output pixel."""
+    first, end = part.rows
+    return end, {
+        "source": source.at(first, 0) + part.granules[0] // 2,
+        "source_stride": source.row,
+        "rows": end - first,
+        "words": (part.granules[1] - part.granules[0]) // 2,
+    }
+
+
+def _clip(low: int, high: int, size: int) -> tuple[int, int]:
+    """The part of [low, high) inside [0, size); empty parts stay inside the range."""
+    first = min(max(low, 0), min(high, size))
+    first = max(first, 0)
+    return first, max(min(high, size), first)

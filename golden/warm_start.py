@@ -1,0 +1,83 @@
+"""Tensors of a checkpoint or of an exported model, as the starting point of a training.
+
+An exported model has lost the latent weights: each weight starts from its level, which is in the
+middle of what rounds to it (the lowest and the highest level but for their open sides).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from golden import checkpoint
+from golden.checkpoint import CheckpointError
+from golden.export import node_name
+from golden.graph import Convolution, Graph, LearnedActivation, Linear, ModelError, QuantizedWeights
+from golden.layers import LayerwideBatchNorm, QuantConv2d, QuantLinear
+from golden.learned_quantizer import SETTLED_STEP, LearnedQuantizer
+from golden.network import LqNetwork
+from golden.onnx_import import import_bytes
+from golden.onnx_reader import read_initializers
+
+__all__ = ["starting_tensors"]
+
+
+def starting_tensors(path: Path, network: LqNetwork) -> dict[str, Tensor]:
+    """Tensors by their names in ``network``, of a checkpoint or an exported model (``.onnx``).
+
+    Raises:
+        CheckpointError: If the file is neither, or holds another network or other shapes.
+    """
+    if path.suffix != ".onnx":
+        return checkpoint.load_tensors(path, network)
+    try:
+        content = path.read_bytes()
+        graph = import_bytes(content)
+    except (OSError, ModelError) as error:
+        raise CheckpointError(f"{path} must be an exported model: {error}") from error
+    if graph.name != network.name:
+        raise CheckpointError(f"{path} must hold a {network.name}, not a {graph.name}")
+    arrays = read_initializers(onnx.load_model_from_string(content).graph)
+    tensors: dict[str, Tensor] = {}
+    for module_path, module in network.named_modules():
+        for name, values in _module_tensors(graph, arrays, node_name(module_path), module):
+            tensors[f"{module_path}.{name}"] = torch.from_numpy(np.array(values))
+    checkpoint.check_tensors(path, tensors, network)
+    return tensors
+
+
+def _module_tensors(
+    graph: Graph, arrays: dict[str, np.ndarray], name: str, module: nn.Module
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors that the file has for a module; none if the file knows no such module."""
+    node = next((node for node in graph.nodes if node.name == name), None)
+    if isinstance(module, LayerwideBatchNorm) and f"{name}.mean" in arrays:
+        # The file has the one mean and variance once per channel.
+        yield "running_mean", arrays[f"{name}.mean"][:1]
+        yield "running_var", arrays[f"{name}.variance"][:1]
+        yield "num_batches_tracked", np.int64(SETTLED_STEP)
+    elif isinstance(module, nn.BatchNorm2d) and f"{name}.gamma" in arrays:
+        yield "weight", arrays[f"{name}.gamma"]
+        yield "bias", arrays[f"{name}.beta"]
+        yield "running_mean", arrays[f"{name}.mean"]
+        yield "running_var", arrays[f"{name}.variance"]
+        yield "num_batches_tracked", np.int64(SETTLED_STEP)
+    elif isinstance(module, QuantConv2d | QuantLinear) and isinstance(node, Convolution | Linear):
+        yield "weight", node.weights.values.astype(np.float32)
+        if module.bias is not None:
+            yield "bias", node.bias.astype(np.float32)
+        if isinstance(node.weights, QuantizedWeights):
+            yield from _basis("weight_quant.", node.weights.basis)
+    elif isinstance(module, LearnedQuantizer) and isinstance(node, LearnedActivation):
+        yield from _basis("", node.basis)
+
+
+def _basis(prefix: str, basis: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    yield f"{prefix}basis", basis.astype(np.float32)
+    yield f"{prefix}biased", basis.astype(np.float32)
+    yield f"{prefix}step", np.int64(SETTLED_STEP)
