@@ -1,8 +1,7 @@
-"""One network on all sizes of the board, 12F to 85F."""
+"""The same networks on all sizes of the board, 12F to 85F."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,170 +11,118 @@ from rich.console import Console
 from rich.progress import track
 
 from compiler.program import ProgramError
-from golden.integer_network import IntegerNetwork
 from hw.board.ulx3s import board
-from hw.config import AcceleratorConfig, preset
+from hw.config import preset
 from sim.explore.area import AreaModel
-from sim.explore.evaluation import evaluate
-from sim.explore.fields import changed
 from sim.explore.measurements import read_measurements
-from sim.explore.memories import memories_of
 from sim.explore.routed import preset_clock
 from sim.explore.store import source_hash
 from sim.profile import Profile
 from sim.profile_pictures import COLOURS
 
 from .findings import Findings, Table
-from .networks import integer_network, profile_network
+from .networks import PaperNetwork, integer_network, profile_network
 
-__all__ = ["BOARDS", "fitted", "run"]
+__all__ = ["BOARDS", "NETWORKS", "run"]
 
-NETWORK = "resnet20"
-SIZES = (32, 16)
-"""Sides of the images: the 12F holds the activations of the smaller one only."""
+NETWORKS = (PaperNetwork("resnet20", 16), PaperNetwork("resnet20", 32), PaperNetwork("vgg-small"))
 BOARDS = ("ulx3s-12f", "ulx3s-45f", "ulx3s-85f")
 """The open tools use all of a 12F, which is the chip of the 25F."""
-COLUMN_GRANULES = (1024, 2048, 4096, 8192)
-FITTED = ("activation_words", "stream_vectors")
-"""Weights and tables come from the SDRAM when they are needed; tensors must fit on chip."""
+NO_PROGRAM = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Point:
-    size: int
+    network: PaperNetwork
     device: str
     lut4: float
-    """By the area model."""
-    lut4_share: float
-    """Of the device, placed."""
-    block_rams: tuple[int, int]
-    """Needed, and those of the device."""
-    profile: Profile
-
-    @property
-    def fits(self) -> bool:
-        return self.block_rams[0] <= self.block_rams[1]
+    """Of the board's preset, by the area model."""
+    profile: Profile | None
+    """None if the network has no program."""
 
 
 def run(
     work: Path,
     console: Console,
     *,
-    sizes: Sequence[int] = SIZES,
+    networks: Sequence[PaperNetwork] = NETWORKS,
     boards: Sequence[str] = BOARDS,
 ) -> Findings:
-    """Cycles and images/s of ResNet-20 W2A2 on the array of each board's preset, with SDRAM and
-    memories as the network needs them, at the routed clock of the preset."""
+    """Cycles and images/s at W2A2 on the SDRAM preset of each board, at the routed clock of the
+    preset without SDRAM."""
     areas = AreaModel(read_measurements())
-    points = []
-    for size, name in track(
-        [(size, name) for size in sizes for name in boards], "boards", console=console
-    ):
-        network = integer_network(NETWORK, 2, 2, size=size)
-        target = board(name)
-        config = fitted(network, preset(f"{target.preset}-sdram"))
-        without = dataclasses.replace(
-            config, sdram=None, memory=dataclasses.replace(config.memory, external_words=1024)
-        )
-        area = areas.predict(without)
-        external = memories_of(without)["external"].block_rams
-        points.append(
-            _Point(
-                size=size,
-                device=target.device,
-                lut4=area.lut4_total,
-                lut4_share=area.lut4_total * areas.placed_per_lut4 / target.lut4,
-                block_rams=(area.block_ram - external, target.block_rams),
-                profile=profile_network(network, config, NETWORK, preset_clock(target)),
-            )
-        )
+    points, reasons = [], []
+    for entry in track(networks, "networks", console=console):
+        network = integer_network(entry.name, 2, 2, size=entry.size)
+        for name in boards:
+            target = board(name)
+            profile = None
+            try:
+                config = preset(f"{target.preset}-sdram")
+                profile = profile_network(network, config, entry.name, preset_clock(target))
+            except ProgramError as error:
+                reasons.append((f"{entry.label}, {target.device}", str(error)))
+            lut4 = areas.predict(preset(target.preset)).lut4_total
+            points.append(_Point(network=entry, device=target.device, lut4=lut4, profile=profile))
     headings = (
-        *(
-            "image, device",
-            "binary MACs per cycle",
-            "cycles",
-            "array used",
-            "MHz, routed",
-            "images/s",
-        ),
-        *("LUT4 (model)", "of the device", "block RAMs", "images/s per 1,000 LUT4"),
+        *("network, device", "binary MACs per cycle", "cycles", "array used"),
+        *("waits for memory", "MHz, routed", "images/s", "images/s per 1,000 LUT4"),
     )
-    rows = [
-        (
-            f"{point.size} x {point.size}, {point.device}",
-            f"{point.profile.binary_macs_per_cycle:,}",
-            f"{point.profile.cycles_per_image:,}",
-            f"{point.profile.utilization:.1%}",
-            f"{point.profile.clock.mhz:.1f}",
-            f"{point.profile.images_per_second:,.0f}",
-            f"{point.lut4:,.0f}",
-            f"{point.lut4_share:.0%}",
-            "{} of {}".format(*point.block_rams) + " (too many)" * (not point.fits),
-            f"{1e3 * point.profile.images_per_second / point.lut4:.1f}",
-        )
-        for point in points
-    ]
+    tables = [Table(name="scaling", headings=headings, rows=[_row(point) for point in points])]
+    if reasons:
+        tables.append(Table(name="reasons", headings=("no program", "because"), rows=reasons))
     return Findings(
-        tables=[Table(name="scaling", headings=headings, rows=rows)],
+        tables=tables,
         figures={"scaling": _figure(points)},
         origin=f"cycle model, clocks of sim/explore/routed.csv, sources {source_hash()[:8]}",
     )
 
 
-def fitted(network: IntegerNetwork, base: AcceleratorConfig) -> AcceleratorConfig:
-    """``base`` with memories as deep as ``network`` needs.
-
-    Raises:
-        ProgramError: The network has no program with any depth of the column buffers.
-    """
-    reason = ""
-    for depth in COLUMN_GRANULES:
-        config = changed(base, {"column_granules": depth}, name=base.name)
-        outcome = evaluate(network, config, FITTED)
-        if outcome.cycles is not None:
-            return changed(config, outcome.fitted, name=base.name)
-        reason = outcome.reason
-    raise ProgramError(reason)
+def _row(point: _Point) -> tuple[str, ...]:
+    profile, name = point.profile, f"{point.network.label}, {point.device}"
+    if profile is None:
+        return (name, *[NO_PROGRAM] * 7)
+    return (
+        name,
+        f"{profile.binary_macs_per_cycle:,}",
+        f"{profile.cycles_per_image:,}",
+        f"{profile.utilization:.1%}",
+        f"{profile.causes['memory'] / profile.cycles_per_image:.1%}",
+        f"{profile.clock.mhz:.1f}",
+        f"{profile.images_per_second:,.0f}",
+        f"{1e3 * profile.images_per_second / point.lut4:.1f}",
+    )
 
 
 def _figure(points: Sequence[_Point]) -> Figure:
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for number, size in enumerate(dict.fromkeys(point.size for point in points)):
-        own = [point for point in points if point.size == size]
-        macs = [point.profile.binary_macs_per_cycle for point in own]
-        rates = [point.profile.images_per_second for point in own]
-        left.plot(macs, [rates[0] * count / macs[0] for count in macs], "--", color="0.7")
-        for point, count, rate in zip(own, macs, rates, strict=True):
-            left.plot(
-                count, rate, "o", color=f"C{number}", fillstyle="full" if point.fits else "none"
-            )
-            left.annotate(
-                point.device.removeprefix("LFE5U-"),
-                (count, rate),
-                (6, -10),
-                textcoords="offset points",
-                fontsize=9,
-            )
-        left.plot([], [], "o", color=f"C{number}", label=f"{size} x {size} pixels")
+    figure = Figure(figsize=(9.5, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2, 3))
+    known = [(point, point.profile) for point in points if point.profile is not None]
+    for number, network in enumerate(dict.fromkeys(point.network for point in points)):
+        own = [profile for point, profile in known if point.network == network]
+        macs = [profile.binary_macs_per_cycle for profile in own]
+        rates = [profile.images_per_second for profile in own]
+        left.plot(macs, [rates[-1] * count / macs[-1] for count in macs], "--", color="0.8")
+        left.plot(macs, rates, "o-", color=f"C{number}", label=network.label)
+    places = sorted({profile.binary_macs_per_cycle for _, profile in known})
     left.set(xscale="log", yscale="log", xlabel="binary MACs per cycle", ylabel="images/s")
-    places = sorted({point.profile.binary_macs_per_cycle for point in points})
     left.set_xticks(places, [f"{place:,}" for place in places], minor=False)
     left.set_xticks([], minor=True)
-    left.set_xlim(places[0] / 1.5, places[-1] * 2)
-    left.set_title("dashed: in proportion to the array; hollow: does not fit", fontsize=9)
-    left.legend(frameon=False, fontsize=9)
-    names = [f"{point.size} px\n{point.device.removeprefix('LFE5U-')}" for point in points]
-    bottom = [0.0] * len(points)
+    left.set_title("dashed: in proportion to the array", fontsize=9)
+    left.legend(frameon=False, fontsize=8)
+    names = [
+        f"{point.network.label.replace(', ', chr(10))}\n{point.device.removeprefix('LFE5U-')}"
+        for point, _ in known
+    ]
+    bottom = [0.0] * len(known)
     for cause, colour in COLOURS.items():
         heights = [
-            100 * point.profile.causes[cause.value] / point.profile.cycles_per_image
-            for point in points
+            100 * profile.causes[cause.value] / profile.cycles_per_image for _, profile in known
         ]
-        right.bar(names, heights, bottom=bottom, label=cause.value, color=colour)
+        right.bar(range(len(known)), heights, bottom=bottom, label=cause.value, color=colour)
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     right.set(ylabel="% of the cycles, by cause")
-    right.tick_params(axis="x", labelsize=8)
+    right.set_xticks(range(len(known)), names, fontsize=7)
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
     for axes in (left, right):

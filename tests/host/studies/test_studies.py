@@ -107,13 +107,24 @@ def test_widths_are_beside_the_papers_accuracy_and_ours(tmp_path, monkeypatch):
     assert rows["resnet20 W1A1"][3:] == ["", ""]
 
 
-def test_scaling_says_what_does_not_fit(tmp_path):
-    found = scaling.run(tmp_path, QUIET, sizes=(32,), boards=("ulx3s-12f", "ulx3s-85f"))
+def test_scaling_says_what_has_no_program(tmp_path):
+    network = PaperNetwork("resnet20", 32)
+    found = scaling.run(
+        tmp_path, QUIET, networks=(network,), boards=("ulx3s-12f", "ulx3s-45f", "ulx3s-85f")
+    )
     rows = cells(found.tables[0])
-    assert rows["32 x 32, LFE5U-12F"][7].endswith("of 56 (too many)")
-    assert rows["32 x 32, LFE5U-85F"][7].endswith("of 208")
-    sdram = evaluate(integer_network("resnet20", 2, 2), preset("ulx3s-85f-sdram"))
-    assert rows["32 x 32, LFE5U-85F"][1] == f"{sdram.cycles:,}"
+    integers = integer_network("resnet20", 2, 2)
+    for name in ("12f", "45f", "85f"):
+        outcome = evaluate(integers, preset(f"ulx3s-{name}-sdram"))
+        row = rows[f"{network.label}, LFE5U-{name.upper()}"]
+        if outcome.cycles is None:
+            assert set(row) == {"none"}
+            reasons = cells(found.tables[1])
+            assert reasons[f"{network.label}, LFE5U-{name.upper()}"] == [outcome.reason]
+        else:
+            assert row[1] == f"{outcome.cycles:,}"
+            rate, mhz = number(row[5]), number(row[4])
+            assert rate == pytest.approx(mhz * 1e6 / outcome.cycles, rel=1e-2)
 
 
 def test_counting_compares_like_arrays(tmp_path, monkeypatch):
