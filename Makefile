@@ -11,10 +11,11 @@ LIMIT ?=
 PRESET ?= ulx3s-85f
 SIM ?= verilator
 BOARD ?= ulx3s
+STUDY ?= counting lanes widths scaling peers
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-large waves profile explore calibrate bitstream bench flash test lint format data doctor lock docs clean
+.PHONY: help setup sim sim-large waves profile explore calibrate study bitstream bench flash test lint format data doctor lock docs clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,6 +55,9 @@ explore: $(READY) ## search the accelerator that suits MODEL and BOARD best
 
 calibrate: $(READY) ## synthesise the set that the area model of explore is fitted on
 	@$(BIN)/lqfpga calibrate $(ARGS)
+
+study: $(READY) ## measure again what docs/studies say (STUDY=NAME; all without it)
+	@$(BIN)/lqfpga study $(STUDY) $(ARGS)
 
 bitstream: $(READY) ## build the bitstream for BOARD
 	@$(BIN)/lqfpga bitstream --board $(BOARD) $(ARGS)

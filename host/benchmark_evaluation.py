@@ -12,6 +12,7 @@ from golden.onnx_import import import_model
 from hw.config import AcceleratorConfig
 from sim import scale_sim
 from sim.cycles.model import run_program
+from sim.peer_tools import PeerError
 
 __all__ = ["Evaluation", "measure"]
 
@@ -68,7 +69,7 @@ def measure(
     try:
         python = scale_sim.install(work / "scale-sim")
         other = scale_sim.run(python, network, config.array, work / f"scale-sim-{model.stem}")
-    except (scale_sim.ScaleSimError, OSError) as failure:
+    except (PeerError, OSError) as failure:
         error = str(failure)
     return Evaluation(
         cycle_model=min(seconds),

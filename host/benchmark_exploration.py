@@ -1,7 +1,8 @@
 """How many candidates a minute the exploration evaluates: ``python -m host.benchmark_exploration``.
 
 The candidates are drawn from the default space of a board, so that they differ in every size that
-a search varies; nothing is in a store beforehand.
+a search varies; nothing is in a store beforehand. Beside them stands SCALE-Sim, which is asked for
+the same network once.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ import click
 
 from golden.lowering import lower
 from golden.onnx_import import import_model
-from host.command_parameters import FILE
+from host.command_parameters import FILE, FOLDER
 from hw.board.ulx3s import board
-from hw.config import AcceleratorConfig, ConfigError
+from hw.config import AcceleratorConfig, ConfigError, preset
+from sim import scale_sim
 from sim.explore.evaluation import evaluate
 from sim.explore.question import Question, default_question
 from sim.explore.workers import InProcess, LocalWorkers
 
-__all__ = ["Rate", "draw", "measure"]
+__all__ = ["MINIMUM", "Rate", "draw", "main", "measure", "peer_text"]
+
+MINIMUM = 1000
+"""Candidates a minute that are wanted, of ResNet-20 on two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +50,17 @@ class Rate:
         return 60 * self.candidates / self.seconds
 
     @property
+    def per_minute_alone(self) -> float:
+        """By the CPU time: what free cores would reach."""
+        return 60 * self.candidates * self.jobs / self.cpu_seconds
+
+    @property
     def text(self) -> str:
         return (
             f"{self.candidates} candidates ({self.compiled} with a program) in "
             f"{self.seconds:.1f} s on {self.jobs} jobs: {self.per_minute:,.0f} a minute; "
-            f"{1e3 * self.cpu_seconds / self.candidates:.0f} ms of CPU each"
+            f"{1e3 * self.cpu_seconds / self.candidates:.0f} ms of CPU each, so "
+            f"{self.per_minute_alone:,.0f} a minute on free cores; at least {MINIMUM:,} wanted"
         )
 
 
@@ -99,14 +110,36 @@ def _cpu_seconds() -> float:
     return sum(use.ru_utime + use.ru_stime for use in uses)
 
 
+def peer_text(model: Path, board_name: str, work: Path, rate: Rate) -> str:
+    """What SCALE-Sim takes for one candidate; it is installed below ``work`` on first use.
+
+    Raises:
+        PeerError: It cannot be installed or run.
+    """
+    network = lower(import_model(model))
+    array = preset(board(board_name).preset).array
+    python = scale_sim.install(work / "scale-sim")
+    result = scale_sim.run(python, network, array, work / f"scale-sim-{model.stem}")
+    return (
+        f"SCALE-Sim 3 takes {result.seconds:.1f} s for one, of {array.rows} x {array.columns} "
+        f"elements: {result.seconds * rate.per_minute / 60:,.0f} candidates in that time"
+    )
+
+
 @click.command()
 @click.argument("model", type=FILE, default=Path("models/resnet20-cifar10-w2a2.onnx"))
 @click.option("--board", "board_name", default="ulx3s", show_default=True)
 @click.option("--count", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
-def main(model: Path, board_name: str, count: int, jobs: int) -> None:
-    """Print the rate."""
-    click.echo(measure(model, board_name, count, jobs).text)
+@click.option("--peer/--no-peer", default=True, help="Run SCALE-Sim, too.")
+@click.option("--work", type=FOLDER, default=Path("build/bench/work"), show_default=True)
+def main(model: Path, board_name: str, count: int, jobs: int, peer: bool, work: Path) -> None:
+    """Print the rate, and how long SCALE-Sim takes for one; exit code 1 if the rate is too low."""
+    rate = measure(model, board_name, count, jobs)
+    click.echo(rate.text)
+    if peer:
+        click.echo(peer_text(model, board_name, work, rate))
+    raise SystemExit(0 if rate.per_minute >= MINIMUM else 1)
 
 
 if __name__ == "__main__":

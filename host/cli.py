@@ -12,6 +12,7 @@ from host.explore_commands import calibrate, explore
 from host.network_commands import data, evaluate, example_model, export, import_command, train
 from host.profile_command import profile
 from host.program_commands import bench, compile_command, disassemble, sim
+from host.study_commands import study
 
 __all__ = ["cli", "main"]
 
@@ -92,6 +93,7 @@ for command in (
     profile,
     explore,
     calibrate,
+    study,
     bench,
     data,
     train,

@@ -46,6 +46,8 @@ __all__ = ["run_exploration"]
 
 OUTCOMES, STUDY = "outcomes.db", "study.log"
 PAGE = "report.html"
+REPORT_WIDTH = 140
+"""Columns of tables in a file or pipe."""
 CHOSEN = 6
 """Points of the front that are profiled."""
 
@@ -87,7 +89,7 @@ def run_exploration(
         WorkerError: No scheduler, or workers that do not live.
         NothingFeasible: Every candidate is beyond a limit; the text names the nearest.
     """
-    console = console or Console()
+    console = console or _console()
     target = board(board_name)
     question = read_question(space, target) if space else default_question(target)
     clock = preset_clock(target)
@@ -224,6 +226,14 @@ class _Report:
         for entry in chosen:
             draw_profile(entry.profile, output / f"point{entry.number}-profile.png")
             draw_roofline(entry.profile, output / f"point{entry.number}-roofline.png")
+
+
+def _console() -> Console:
+    """Standard output; a file or a pipe is wide enough for the table."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, REPORT_WIDTH))
+    return console
 
 
 def _workers(

@@ -6,16 +6,16 @@ All have the same shape, pipeline and surroundings, so that only the way of coun
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from operator import xor
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.compute.popcount import Popcount
 
-__all__ = ["SCHEMES", "BenchmarkArray", "CompressorCount", "PlainCount"]
+__all__ = ["SCHEMES", "SELECTABLE", "BenchmarkArray", "CompressorCount", "PlainCount", "Selectable"]
 
 CHUNK = 16
 """Lanes that are counted before the first register, as in :class:`Popcount`."""
@@ -107,13 +107,68 @@ SCHEMES: dict[str, Callable[[int], wiring.Component]] = {
 }
 
 
+class Selectable(wiring.Component):
+    """A scheme of counting whose lanes are AND or XNOR, as a signal says.
+
+    The function of three bits comes before the scheme, which then counts ones; synthesis puts it
+    where it finds room. It finds none in a carry chain: a slot's four inputs are two products.
+
+    Parameters
+    ----------
+    scheme
+        Counts the lanes.
+    lanes
+        Width of the operands.
+    """
+
+    def __init__(self, scheme: Callable[[int], wiring.Component], lanes: int) -> None:
+        self._inner, self._lanes = scheme(lanes), lanes
+        super().__init__(
+            {
+                "weights": In(lanes),  # plane bits
+                "activations": In(lanes),  # plane bits
+                "is_xnor": In(1),  # lanes where both bits are equal count, not those with two ones
+                "count": Out(range(lanes + 1)),  # `latency` cycles later
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the operands to their count."""
+        return self._inner.latency
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = inner = self._inner
+        ones = (1 << self._lanes) - 1
+        m.d.comb += [
+            inner.weights.eq(
+                Mux(
+                    self.is_xnor,
+                    ~(self.weights ^ self.activations),
+                    self.weights & self.activations,
+                )
+            ),
+            inner.activations.eq(ones),
+            self.count.eq(inner.count),
+        ]
+        return m
+
+
+SELECTABLE: dict[str, Callable[[int], wiring.Component]] = {
+    "LUT compressors, AND or XNOR": partial(Selectable, CompressorCount),
+    "carry chains, AND or XNOR": partial(Selectable, Popcount),
+}
+"""Schemes that compute both encodings of activations without another plane."""
+
+
 class BenchmarkArray(wiring.Component):
     """``rows`` x ``columns`` dot products with accumulators, fed from two shift registers.
 
     Parameters
     ----------
     scheme
-        Key of ``SCHEMES``.
+        Key of ``SCHEMES`` or ``SELECTABLE``.
     rows, columns
         Shape of the array.
     lanes
@@ -125,13 +180,15 @@ class BenchmarkArray(wiring.Component):
     def __init__(
         self, scheme: str, *, rows: int, columns: int, lanes: int, count_width: int = 13
     ) -> None:
-        self._scheme = SCHEMES[scheme]
+        self._scheme = (SCHEMES | SELECTABLE)[scheme]
+        self._is_selectable = scheme in SELECTABLE
         self._rows, self._columns = rows, columns
         self._lanes, self._count_width = lanes, count_width
         super().__init__(
             {
                 "i": In(2),  # next bits of the weights and of the activations
                 "clear": In(1),  # accumulators restart
+                **({"is_xnor": In(1)} if self._is_selectable else {}),
                 "o": Out(1),  # depends on all accumulators
             }
         )
@@ -144,6 +201,9 @@ class BenchmarkArray(wiring.Component):
             weights.eq(Cat(self.i[0], weights)),
             activations.eq(Cat(self.i[1], activations)),
         ]
+        if self._is_selectable:
+            is_xnor = Signal(reset_less=True)
+            m.d.sync += is_xnor.eq(self.is_xnor)
         folded = []
         for row in range(self._rows):
             for column in range(self._columns):
@@ -156,6 +216,8 @@ class BenchmarkArray(wiring.Component):
                     count.weights.eq(weights.word_select(row, self._lanes)),
                     count.activations.eq(activations.word_select(column, self._lanes)),
                 ]
+                if self._is_selectable:
+                    m.d.comb += count.is_xnor.eq(is_xnor)
                 m.d.sync += accumulator.eq(accumulator + count.count)
                 with m.If(self.clear):
                     m.d.sync += accumulator.eq(0)

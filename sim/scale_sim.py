@@ -8,21 +8,32 @@ It lives in a virtual environment of its own, because it needs an older numpy th
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from golden.integer_network import ConvolutionLayer, IntegerNetwork
 from hw.config import ArrayConfig
 
-__all__ = ["REQUIREMENTS", "ScaleSimError", "ScaleSimResult", "install", "run", "topology"]
+from . import peer_tools
+from .peer_tools import PeerError, call
+
+__all__ = [
+    "REQUIREMENTS",
+    "ScaleSimResult",
+    "Topology",
+    "install",
+    "run",
+    "run_topology",
+    "topology",
+]
+
+Topology = tuple[str | int, ...]
+"""Name, padded input height and width, kernel height and width, channels, filters, stride."""
 
 REQUIREMENTS = ("scalesim==3.0.0", "numpy==2.2.6")
 """SCALE-Sim 3.0.0 makes an integer of an array, which numpy refuses from 2.4 on."""
-SECONDS = 900
 REPORT = "COMPUTE_REPORT.csv"
 CYCLES = "Total Cycles"
 
@@ -38,7 +49,7 @@ OfmapSramSzkB: 64
 IfmapOffset: 0
 FilterOffset: 10000000
 OfmapOffset: 20000000
-Dataflow: os
+Dataflow: {dataflow}
 Bandwidth: 10
 ReadRequestBuffer: 32
 WriteRequestBuffer: 32
@@ -64,23 +75,24 @@ FilterSRAMBankPort: 2
 LAYOUT_COLUMNS = 14
 
 
-class ScaleSimError(RuntimeError):
-    """SCALE-Sim could not be installed or run; the text ends with what it said."""
-
-
 @dataclass(frozen=True)
 class ScaleSimResult:
     """One run over all layers."""
 
     seconds: float
     """Wall time of its process, traces not saved."""
-    cycles: int
-    """Of its array, all layers together."""
+    layer_cycles: tuple[int, ...]
+    """Of its array."""
+
+    @property
+    def cycles(self) -> int:
+        """Of all layers together."""
+        return sum(self.layer_cycles)
 
 
-def topology(network: IntegerNetwork) -> list[tuple[str | int, ...]]:
-    """Name, padded input height and width, kernel height and width, channels, filters, stride."""
-    rows: list[tuple[str | int, ...]] = []
+def topology(network: IntegerNetwork) -> list[Topology]:
+    """The convolutions of a network, a fully connected layer being one of 1 x 1 pixels."""
+    rows: list[Topology] = []
     for layer in network.layers:
         if not isinstance(layer, ConvolutionLayer):
             continue
@@ -103,55 +115,61 @@ def topology(network: IntegerNetwork) -> list[tuple[str | int, ...]]:
 
 def install(folder: Path) -> Path:
     """The Python of a virtual environment with SCALE-Sim, made in ``folder`` on first use."""
-    folder = folder.absolute()  # programs run in other folders
-    python = folder / "bin" / "python"
-    done = folder / "installed"
-    if not done.exists():
-        _call([sys.executable, "-m", "venv", "--clear", str(folder)], folder.parent)
-        _call([str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS], folder.parent)
-        done.write_text("\n".join(REQUIREMENTS))
-    return python
+    return peer_tools.install(folder, REQUIREMENTS)
 
 
 def run(python: Path, network: IntegerNetwork, array: ArrayConfig, folder: Path) -> ScaleSimResult:
     """Evaluate the convolutions of ``network`` on an array of ``rows`` x ``columns`` elements."""
+    return run_topology(
+        python, topology(network), rows=array.rows, columns=array.columns, folder=folder
+    )
+
+
+def run_topology(
+    python: Path,
+    layers: Sequence[Topology],
+    *,
+    rows: int,
+    columns: int,
+    folder: Path,
+    dataflow: str = "os",
+) -> ScaleSimResult:
+    """Evaluate convolutions.
+
+    Args:
+        python: With SCALE-Sim installed.
+        layers: What to evaluate.
+        rows: Of the array.
+        columns: Of the array.
+        folder: For its files.
+        dataflow: ``os`` (outputs stay), ``ws`` (weights stay) or ``is`` (inputs stay).
+
+    Raises:
+        PeerError: It fails, or reports other layers than these.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = topology(network)
     heading = ("Layer name", *"abcdefg")
-    _write_csv(folder / "topology.csv", [heading, *rows])
-    layout = [(row[0], *[1] * (LAYOUT_COLUMNS - 1)) for row in rows]
+    _write_csv(folder / "topology.csv", [heading, *layers])
+    layout = [(row[0], *[1] * (LAYOUT_COLUMNS - 1)) for row in layers]
     _write_csv(folder / "layout.csv", [("Layer name", *[""] * (LAYOUT_COLUMNS - 1)), *layout])
     name = "run"
     (folder / "array.cfg").write_text(
-        CONFIGURATION.format(name=name, rows=array.rows, columns=array.columns)
+        CONFIGURATION.format(name=name, rows=rows, columns=columns, dataflow=dataflow)
     )
     files = ["-c", "array.cfg", "-t", "topology.csv", "-l", "layout.csv", "-p", "results"]
     start = time.perf_counter()
-    _call([str(python), "-m", "scalesim.scale", *files, "-s", "N"], folder)
+    call([str(python), "-m", "scalesim.scale", *files, "-s", "N"], folder)
     seconds = time.perf_counter() - start
     with (folder / "results" / name / REPORT).open(newline="") as file:
         table = [
             {key.strip(): value for key, value in row.items() if key}
             for row in csv.DictReader(file)
         ]
-    if len(table) != len(rows):
-        raise ScaleSimError(f"SCALE-Sim must report {len(rows)} layers, not {len(table)}")
-    return ScaleSimResult(seconds, sum(int(float(row[CYCLES])) for row in table))
+    if len(table) != len(layers):
+        raise PeerError(f"SCALE-Sim must report {len(layers)} layers, not {len(table)}")
+    return ScaleSimResult(seconds, tuple(int(float(row[CYCLES])) for row in table))
 
 
-def _write_csv(path: Path, rows: Iterable[tuple[str | int, ...]]) -> None:
+def _write_csv(path: Path, rows: Iterable[Topology]) -> None:
     """As SCALE-Sim reads it: every row ends with a comma."""
     path.write_text("".join(",".join(map(str, row)) + ",\n" for row in rows))
-
-
-def _call(command: list[str], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        result = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ScaleSimError(f"SCALE-Sim must end within {SECONDS} s") from None
-    if result.returncode:
-        last = (result.stderr or result.stdout).strip().splitlines()[-1:]
-        raise ScaleSimError(f"{' '.join(command[1:4])} failed: {' '.join(last)}")

@@ -23,7 +23,7 @@ from hw.compute.popcount import Popcount
 from hw.config import AcceleratorConfig
 
 from .measurements import BLOCKS, Measurement
-from .memories import LUTS_PER_DISTRIBUTED, memories_of
+from .memories import memories_of
 
 __all__ = ["Area", "AreaError", "AreaModel", "AreaModelError", "element_lut4"]
 
@@ -209,15 +209,13 @@ _DISTRIBUTED = {
 """Memories of each block that may become distributed RAM."""
 
 
-def _exact_lut4(config: AcceleratorConfig, block: str) -> int:
+def _known_lut4(config: AcceleratorConfig, block: str) -> float:
     """LUT4 of a block that are known without a fit."""
     if block == "elements":
         array = config.array
         return _elements(config) * element_lut4(array.lanes, array.count_width)
     memories = memories_of(config)
-    return LUTS_PER_DISTRIBUTED * sum(
-        memories[name].distributed for name in _DISTRIBUTED.get(block, ())
-    )
+    return sum(memories[name].lut4 for name in _DISTRIBUTED.get(block, ()))
 
 
 class AreaModel:
@@ -242,7 +240,7 @@ class AreaModel:
         # Relative errors count, as configurations differ by a factor of ten.
         weights = 1 / np.array([entry.lut4_total for entry in measurements], float)
         for block, (lut4_features, ff_features) in _FEATURES.items():
-            known = [_exact_lut4(config, block) for config in configs]
+            known = [_known_lut4(config, block) for config in configs]
             luts = [entry.lut4[block] for entry in measurements]
             ffs = [entry.ff[block] for entry in measurements]
             rest = np.array(luts, float) - np.array(known, float)
@@ -263,7 +261,7 @@ class AreaModel:
         lut4, ff = {}, {}
         for block, (lut4_features, ff_features) in _FEATURES.items():
             fitted = float(np.array(lut4_features(config)) @ self._lut4[block])
-            lut4[block] = _exact_lut4(config, block) + fitted
+            lut4[block] = _known_lut4(config, block) + fitted
             fitted = float(np.array(ff_features(config)) @ self._ff[block])
             ff[block] = _known_ff(config, block) + fitted
         memories = memories_of(config).values()

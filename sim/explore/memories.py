@@ -18,10 +18,12 @@ from hw.config import AcceleratorConfig
 from hw.delay import ROWS_PER_COPY
 from hw.payloads import threshold_group
 
-__all__ = ["LUTS_PER_DISTRIBUTED", "Cells", "mapped", "memories_of"]
+__all__ = ["LUTS_PER_DISTRIBUTED", "LUTS_PER_MULTIPLEXER", "Cells", "mapped", "memories_of"]
 
 LUTS_PER_DISTRIBUTED = 6
 """LUT4 that a distributed RAM of 16 x 4 bits occupies."""
+LUTS_PER_MULTIPLEXER = 2 / 3
+"""Two LUT4 choose one bit of four, which are three 2-to-1 multiplexers."""
 BLOCK_COST, DISTRIBUTED_COST, MULTIPLEXER_COST = 128, 4, 0.5
 BYTE = 9
 """Bits that a write enable of a block RAM covers."""
@@ -42,6 +44,13 @@ class Cells:
     block_rams: int = 0
     distributed: int = 0
     """RAMs of 16 x 4 bits."""
+    multiplexers: int = 0
+    """2-to-1 multiplexers of a bit behind these, where they are deeper than one."""
+
+    @property
+    def lut4(self) -> float:
+        """LUT4 that take the place of block RAMs."""
+        return LUTS_PER_DISTRIBUTED * self.distributed + LUTS_PER_MULTIPLEXER * self.multiplexers
 
 
 def mapped(
@@ -67,7 +76,7 @@ def mapped(
     multiplexers = width * (-(-depth // 16) - 1)
     soft = DISTRIBUTED_COST * units + MULTIPLEXER_COST * multiplexers
     if not is_dual and soft < BLOCK_COST * blocks:
-        return Cells(distributed=count * units)
+        return Cells(distributed=count * units, multiplexers=count * multiplexers)
     return Cells(block_rams=count * blocks)
 
 

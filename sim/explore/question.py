@@ -154,6 +154,11 @@ def _table(content: Mapping[str, Any], key: str, default: dict[str, Any]) -> dic
 def _space(base: AcceleratorConfig, sizes: Mapping[str, Any]) -> Space:
     dimensions = []
     for name, values in sizes.items():
+        if name == "spill_vectors":
+            raise SpaceError(
+                "space.spill_vectors must be left out: streams are spilled to an SDRAM, and its "
+                "area was not measured"
+            )
         if not isinstance(values, list | tuple) or not all(
             isinstance(value, int) and not isinstance(value, bool) for value in values
         ):

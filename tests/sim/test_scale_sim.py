@@ -10,7 +10,8 @@ import pytest
 from golden.lowering import lower
 from golden.onnx_import import import_model
 from hw.config import preset
-from sim.scale_sim import ScaleSimError, install, run, topology
+from sim.peer_tools import PeerError
+from sim.scale_sim import install, run, topology
 
 MODEL = Path(__file__).parents[2] / "models" / "resnet20-cifar10-w2a2.onnx"
 ARRAY = preset("ulx3s-85f").array
@@ -59,13 +60,13 @@ def test_cycles_of_all_layers_are_added(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_missing_layer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_stand_in(tmp_path, monkeypatch, skipped=1)
     network = lower(import_model(MODEL))
-    with pytest.raises(ScaleSimError, match="must report 20 layers, not 19"):
+    with pytest.raises(PeerError, match="must report 20 layers, not 19"):
         run(Path(sys.executable), network, ARRAY, tmp_path / "work")
 
 
 def test_what_the_program_says_last_is_in_the_error(tmp_path: Path) -> None:
     network = lower(import_model(MODEL))
-    with pytest.raises(ScaleSimError, match="failed: .*No module named 'scalesim'"):
+    with pytest.raises(PeerError, match="failed: .*No module named 'scalesim'"):
         run(Path(sys.executable), network, ARRAY, tmp_path / "work")
 
 

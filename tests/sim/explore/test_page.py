@@ -1,23 +1,21 @@
-"""The report's page: its data, and what a browser makes of it."""
+"""The report's page: its data, and what Chromium makes of it."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from sim.explore.choice import choose, look_closely
 from sim.explore.page import NOT_CONFIRMED, ConfirmedTable, report_page
 from sim.explore.question import Question
+from sim.profile_pictures import COLOURS
+from tests.sim.explore.browser import find_chromium, open_chromium
 from tests.sim.explore.questions import CLOCK, SPACE, judge, network, small_result
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FRONT, FEASIBLE = "#d55e00", "#56b4e9"
 CONFIRMED = ConfirmedTable(("point", "real"), [("1", "12,345")])
 
 
@@ -61,56 +59,83 @@ def test_a_title_cannot_end_the_data():
     assert content(text)["title"] == title
 
 
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium: neither on the path nor named by the environment's CHROMIUM")
+    with open_chromium(program, tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
 @pytest.fixture
-def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium on the path")
-    return found
+def browse(chromium, tmp_path):
+    def opened(text):
+        (tmp_path / "report.html").write_text(text)
+        return chromium.open(tmp_path / "report.html")
+
+    return opened
 
 
-def browse(browser, tmp_path, *arguments):
-    return subprocess.run(
-        [
-            browser,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1150,2600"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"),
-            *arguments,
-            (tmp_path / "report.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-        env={**os.environ, "HOME": str(tmp_path)},
-    ).stdout
+def pixels(picture, colour):
+    """How many pixels have exactly a colour such as #d55e00."""
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((np.asarray(picture) == wanted).all(axis=2).sum())
 
 
-@pytest.mark.slow
-def test_a_browser_draws_all_parts_without_an_error(browser, tmp_path):
-    (tmp_path / "report.html").write_text(page(confirmed=CONFIRMED))
-    document = browse(browser, tmp_path, "--dump-dom")
-    assert 'data-errors="0"' in document
-    assert 'data-ready="1"' in document
-    front = re.search(r'<svg id="front".*?</svg>', document, re.DOTALL)[0]
+def test_chromium_draws_all_parts_without_an_error_and_off_line(browse, tmp_path):
+    view = browse(page(confirmed=CONFIRMED))
+    assert view.problems == []
+    assert view.requests == [(tmp_path / "report.html").as_uri()]
+    assert view.value("document.documentElement.dataset.ready") == "1"
     compiled = [c for c in small_result().candidates if c.metrics]
-    assert front.count("<circle") >= len(compiled)
+    assert view.value("document.querySelectorAll('#front circle').length") >= len(compiled)
     for part in ("parallel", "area", "layers", "roofline"):
-        assert re.search(rf'<svg id="{part}"[^>]*><', document)
-    assert "12,345" in document
+        assert view.value(f"document.getElementById('{part}').children.length") > 3, part
+    assert "12,345" in view.value("document.getElementById('confirmed').innerText")
 
-    browse(browser, tmp_path, f"--screenshot={tmp_path / 'page.png'}")
-    picture = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
-    assert picture.shape == (2600, 1150, 3)
-    colours = {tuple(colour) for colour in picture.reshape(-1, 3)[::7]}
-    assert (0xD5, 0x5E, 0x00) in colours  # points of the front
+    picture = view.picture()
+    assert picture.width >= 1100
+    assert picture.height > 1500  # all of the page, not a window of it
+    shown = [colour for colour in COLOURS.values() if pixels(picture, colour) > 300]
+    assert len(shown) >= 3  # bars of the layers
+    assert pixels(picture, FRONT) > 100
+    assert pixels(picture, "#0072b2") > 300  # first block of the area's bars
 
 
-@pytest.mark.slow
-def test_an_error_of_the_script_is_seen(browser, tmp_path):
-    """The test above would notice."""
-    broken = page().replace("drawParallel();\ndrawComparison", "noSuchFunction();\ndrawComparison")
-    (tmp_path / "report.html").write_text(broken)
-    document = browse(browser, tmp_path, "--dump-dom")
-    assert 'data-errors="1"' in document
-    assert "data-ready" not in document.split(">")[1]
+def test_details_come_under_the_mouse_and_a_click_compares(browse):
+    view = browse(page())
+    dot = f"[...document.querySelectorAll('#front circle[fill=\"{FRONT}\"]')].at(-1)"
+    assert view.value("getComputedStyle(document.getElementById('hint')).display") == "none"
+    view.mouse("mouseMoved", dot)
+    assert view.value("getComputedStyle(document.getElementById('hint')).display") == "block"
+    assert "of the front" in view.value("document.getElementById('hint').textContent")
+    columns = "document.querySelector('#comparison tr').children.length"
+    before = view.value(columns)
+    view.mouse("mousePressed", dot)
+    view.mouse("mouseReleased", dot)
+    assert abs(view.value(columns) - before) == 1
+    assert view.problems == []
+
+
+BREAKS = {
+    "a function that does not exist": ("drawParallel();\ndraw", "noSuchFunction();\ndraw"),
+    "a script that does not parse": ('"use strict";', "if ("),
+    "an error on the console": ('"use strict";', '"use strict"; console.error("odd");'),
+    "a file that is not there": ("<h2>Front", '<img src="no-such-file.png"><h2>Front'),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BREAKS))
+def test_a_broken_page_is_noticed(browse, name):
+    old, new = BREAKS[name]
+    text = page()
+    assert text.count(old) == 1
+    assert browse(text.replace(old, new)).problems
+
+
+def test_an_address_that_is_fetched_is_noticed(browse):
+    fetched = "http://127.0.0.1:9/picture.png"  # the port of "discard": nobody listens
+    assert (
+        fetched in browse(page().replace("<h2>Front", f'<img src="{fetched}"><h2>Front')).requests
+    )

@@ -77,6 +77,7 @@ def test_every_board_has_a_default(name):
         ("objectives = 3", "objectives must be a list of names, not 3"),
         ('fit = ["columns"]', "fit must be of weight_words, .*, not 'columns'"),
         ('fit = ["weight_words"]', "weight_words must be in space or in fit, not in both"),
+        ("[space]\nspill_vectors = [0, 512]", "space.spill_vectors must be left out"),
         ("[limits]\narea = 3", "limits.area must be one of images_per_second"),
         ("[limits]\nlut4 = 0", "limits.lut4 must be a number above 0, not 0"),
         ('[limits]\nlut4 = "3"', "limits.lut4 must be a number above 0, not '3'"),
