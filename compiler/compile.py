@@ -26,7 +26,14 @@ from .program import LayerInfo, Program, ProgramError, TensorInfo
 from .stages import cut_stages
 from .units import LayerPlan, Plan, Table
 
-__all__ = ["compile_model", "compile_network", "image_words"]
+__all__ = [
+    "check_external",
+    "compile_model",
+    "compile_network",
+    "image_words",
+    "layer_infos",
+    "tensor_infos",
+]
 
 
 def compile_model(model: Path, config: AcceleratorConfig) -> Program:
@@ -73,12 +80,7 @@ def compile_network(
         image_entry = image.append("instructions", emitter.program.words())
     except isa.IsaError as error:
         raise ProgramError(f"network must fit the instruction set: {error}") from error
-    if image.size > config.memory.external_words:
-        uses = ", ".join(f"{use} {words}" for use, words in image.words_by_use.items())
-        raise ProgramError(
-            f"program must fit the external memory while it runs: it needs {image.size} words "
-            f"({uses}), preset {config.name} has {config.memory.external_words}"
-        )
+    check_external(image, config)
     output = network.layers[-1].outputs
     return Program(
         network=network.name,
@@ -92,10 +94,25 @@ def compile_network(
         result_count=network.layers[-1].output_shape[2],
         result_fraction=output.fraction,
         labels=network.labels,
-        layers=tuple(_layer_info(layer) for layer in plan.layers),
-        tensors=tuple(_tensor_infos(network, plan, emitter, config)),
+        layers=layer_infos(plan),
+        tensors=tensor_infos(network, plan, emitter, config),
         memory=image.words(),
     )
+
+
+def check_external(image: MemoryImage, config: AcceleratorConfig) -> None:
+    """Raise :class:`ProgramError`, with the numbers, unless ``image`` fits its memory."""
+    if image.size > config.memory.external_words:
+        uses = ", ".join(f"{use} {words}" for use, words in image.words_by_use.items())
+        raise ProgramError(
+            f"program must fit the external memory while it runs: it needs {image.size} words "
+            f"({uses}), preset {config.name} has {config.memory.external_words}"
+        )
+
+
+def layer_infos(plan: Plan) -> tuple[LayerInfo, ...]:
+    """The layers of a plan, for reports."""
+    return tuple(_layer_info(layer) for layer in plan.layers)
 
 
 def image_words(image: np.ndarray) -> np.ndarray:
@@ -147,9 +164,10 @@ def _layer_info(plan: LayerPlan) -> LayerInfo:
     )
 
 
-def _tensor_infos(
+def tensor_infos(
     network: IntegerNetwork, plan: Plan, emitter: Emitter, config: AcceleratorConfig
-) -> list[TensorInfo]:
+) -> tuple[TensorInfo, ...]:
+    """Where the tensors of a plan lie."""
     infos = []
     for layer_plan in plan.layers:
         layer, order = layer_plan.layer, layer_plan.order
@@ -203,4 +221,4 @@ def _tensor_infos(
                     **common,
                 )
             )
-    return infos
+    return tuple(infos)

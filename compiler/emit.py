@@ -11,7 +11,7 @@ from hw.config import AcceleratorConfig
 from .emit_post import config_fields, post_fields, post_pieces
 from .image import MemoryImage
 from .layout import PlaneLayout
-from .loads import table_load
+from .loads import Load, table_load
 from .parts import Part
 from .placement import allocate, item_words
 from .tiling import StreamTile, Tile
@@ -101,15 +101,18 @@ class Emitter:
         for table in Table:
             if self.plan.is_resident(unit, table):
                 continue
-            load = table_load(table, unit, bases, self.config)
-            if load is None:
-                continue
-            external = self.image.append(f"streamed {table.value}", load.words)
-            instruction = self.program.append(isa.Opcode.DMA, load.tag, load.fields(external))
-            instruction["wait"], wait = wait, 0
+            for load in self.unit_loads(table, unit, bases):
+                external = self.image.append(f"streamed {table.value}", load.words)
+                instruction = self.program.append(isa.Opcode.DMA, load.tag, load.fields(external))
+                instruction["wait"], wait = wait, 0
         if unit.plan.tables is not None:
             self.loaded_compute.signal(instruction)
         self.loaded_post.signal(instruction)
+
+    def unit_loads(self, table: Table, unit: Unit, bases: dict[Table, int]) -> list[Load]:
+        """What loads a unit's table."""
+        load = table_load(table, unit, bases, self.config)
+        return [] if load is None else [load]
 
     def _emit_unit(
         self, unit: Unit, bases: dict[Table, int], last_of_layer: bool
