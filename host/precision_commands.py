@@ -1,0 +1,119 @@
+"""The commands of ``lqfpga`` that trade the precision of a model for cycles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from host.command_parameters import FILE, FOLDER
+
+__all__ = ["progressive"]
+
+IMAGES = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@click.option("--images", type=IMAGES, help="Labelled folder or .npz; by default CIFAR-10's tests.")
+@click.option("--limit", type=click.IntRange(1), help="Use only so many of these.")
+@click.option("--calibration-images", "sample", type=IMAGES, help="By default CIFAR-10's training.")
+@click.option(
+    "--calibration", type=click.IntRange(1), default=500, show_default=True, help="Images of these."
+)
+@click.option(
+    "--fit-activations",
+    is_flag=True,
+    help="Also fit the bases of activations to the calibration images; seldom better.",
+)
+@click.option("--data", "folder", type=FOLDER, help="Prepared CIFAR-10, if not the cache.")
+@click.option("-o", "--output", type=FILE, help="Program file that has all prefixes.")
+@click.option("--models", type=FOLDER, help="Folder for the model files of the shorter prefixes.")
+@click.option(
+    "--rtl", type=click.IntRange(0), default=0, help="Images that the gateware runs in each prefix."
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def progressive(
+    model: Path,
+    preset: str,
+    images: Path | None,
+    limit: int | None,
+    sample: Path | None,
+    calibration: int,
+    fit_activations: bool,
+    folder: Path | None,
+    output: Path | None,
+    models: Path | None,
+    rtl: int,
+    as_json: bool,
+) -> None:
+    """Run one exported MODEL with its first 1, 2, ... weight planes.
+
+    The planes of each output channel are taken in the order of their basis entries, the largest
+    first. Each prefix has these entries fitted again (least squares against all planes) and its
+    batch normalisations corrected on calibration images. One program has all prefixes: they share
+    the weights, and the host chooses one for each image by the address that it starts
+    (`lqfpga run --planes`). Prints accuracy in integers and cycles of each. With --rtl, exit code
+    1 if the gateware differs in one bit or cycle.
+
+    \b
+    Examples:
+      lqfpga progressive models/resnet20-cifar10-w2a2.onnx
+      lqfpga progressive w4a4.onnx --preset simulation-large -o w4a4.lqp --models prefixes
+      lqfpga progressive small.onnx --preset tiny --images test.npz --calibration-images train.npz
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from compiler.prefixes import compile_prefixes
+    from golden.graph_export import graph_bytes
+    from golden.lowering import lower
+    from golden.onnx_import import import_model
+    from golden.progressive import progressive_graphs
+    from host.labelled_images import calibration_images, labelled_images
+    from host.progression import co_verify, measure, progression_table
+    from hw.config import preset as find_preset
+
+    config = find_preset(preset)
+    graph = import_model(model)
+    chosen = labelled_images(images, graph, limit, folder)
+    samples = calibration_images(sample, graph, calibration, folder)
+    console = Console(stderr=True)
+    with console.status("calibrate ..."):
+        graphs = progressive_graphs(graph, samples, fit_activations=fit_activations)
+    networks = [lower(prefix) for prefix in graphs]
+    program = compile_prefixes(networks, config)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("images", total=len(networks) * len(chosen.pixels))
+        result = measure(
+            networks,
+            program,
+            config,
+            chosen,
+            model=model.stem,
+            progress=lambda done: bar.advance(task, done),
+        )
+    if models is not None:
+        models.mkdir(parents=True, exist_ok=True)
+        for planes, prefix in enumerate(graphs[:-1], 1):
+            (models / f"{model.stem}-{planes}.onnx").write_bytes(graph_bytes(prefix))
+    if output is not None:
+        program.save(output)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        Console().print(progression_table(result))
+    if rtl:
+        with console.status("simulate ..."):
+            report = co_verify(networks, program, config, chosen.pixels[:rtl])
+        verdict = "PASSED" if report.passed else "FAILED"
+        difference = report.error or report.cycle_difference or report.mismatch or ""
+        click.echo(
+            f"{verdict}: {report.images} runs on the gateware, {report.values_compared:,} values, "
+            f"{report.values_mismatched:,} differ {difference}".rstrip(),
+            err=as_json,
+        )
+        sys.exit(0 if report.passed else 1)
