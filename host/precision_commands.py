@@ -10,7 +10,7 @@ import click
 
 from host.command_parameters import FILE, FOLDER
 
-__all__ = ["progressive"]
+__all__ = ["early_exit", "progressive"]
 
 IMAGES = click.Path(path_type=Path)
 
@@ -117,3 +117,57 @@ def progressive(
             err=as_json,
         )
         sys.exit(0 if report.passed else 1)
+
+
+@click.command("early-exit")
+@click.argument("model", type=FILE)
+@click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@click.option("--images", type=IMAGES, help="Labelled folder or .npz; by default CIFAR-10's tests.")
+@click.option("--limit", type=click.IntRange(1), help="Use only so many of these.")
+@click.option("--data", "folder", type=FOLDER, help="Prepared CIFAR-10, if not the cache.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def early_exit(
+    model: Path,
+    preset: str,
+    images: Path | None,
+    limit: int | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Count the images whose class is certain before the last layer of MODEL is done.
+
+    The last layer's plane pairs are summed in the order of what they can contribute at most. An
+    image stops when no input could let the pairs left change its class; the bounds are exact
+    integers. Prints, after each group of pairs, the share of images that have stopped and the
+    cycles of a program that computes no more. Fails if a class is not that of the full run.
+
+    \b
+    Example:
+      lqfpga early-exit models/resnet20-cifar10-w2a2.onnx
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from golden.lowering import lower
+    from golden.onnx_import import import_model
+    from host.early_exit import exit_table, measure_exits
+    from host.labelled_images import labelled_images
+    from hw.config import preset as find_preset
+
+    config = find_preset(preset)
+    graph = import_model(model)
+    chosen = labelled_images(images, graph, limit, folder)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("images", total=len(chosen.pixels))
+        result = measure_exits(
+            lower(graph),
+            config,
+            chosen,
+            model=model.stem,
+            progress=lambda done: bar.advance(task, done),
+        )
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        Console().print(exit_table(result))
