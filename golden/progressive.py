@@ -9,7 +9,7 @@ import numpy as np
 from golden.graph import Graph
 from golden.graph_export import graph_bytes
 from golden.onnx_import import import_bytes
-from golden.recalibration import measure_moments, recalibrated
+from golden.recalibration import fit_activation, measure_moments, recalibrated
 from golden.weight_prefix import prefix_graph, weight_planes
 
 __all__ = ["progressive_graphs"]
@@ -38,7 +38,12 @@ def progressive_graphs(
     whole = prefix_graph(graph, max(1, most))
     moments = measure_moments(graph, images)
     shorter = (
-        recalibrated(prefix_graph(graph, planes), images, moments, fit_activations=fit_activations)
+        recalibrated(
+            prefix_graph(graph, planes),
+            images,
+            moments,
+            activation=fit_activation if fit_activations else None,
+        )
         for planes in range(1, most)
     )
     return (

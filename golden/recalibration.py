@@ -14,6 +14,7 @@ from the codes, until it stays).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,10 +26,17 @@ from golden.calibration import round_up
 from golden.graph import BatchNorm, Graph, Image, LearnedActivation, Node, code_table
 from golden.graph_execution import run_nodes
 
-__all__ = ["Moments", "fit_activation", "measure_moments", "recalibrated"]
+__all__ = ["Moments", "ReplaceActivation", "fit_activation", "measure_moments", "recalibrated"]
 
 QEM_STEPS = 10
 """Most alternations of an activation's codes and basis."""
+
+FITTED_VALUES = 1 << 17
+"""Values that a basis is fitted to, at even distances; about so many are enough for K numbers."""
+
+
+ReplaceActivation = Callable[[LearnedActivation, Tensor], LearnedActivation]
+"""Called with a quantizer and its input."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ def recalibrated(
     images: np.ndarray,
     moments: dict[str, Moments],
     *,
-    fit_activations: bool = False,
+    activation: ReplaceActivation | None = None,
 ) -> Graph:
     """``graph`` with batch normalisations that give ``moments``, and with measured ranges.
 
@@ -61,15 +69,14 @@ def recalibrated(
         graph: The changed network.
         images: uint8 [N, height, width, channels], all in one batch.
         moments: Of the original network (:func:`measure_moments`), over the same images.
-        fit_activations: Also fit the bases of learned activations; those that have levels of the
-            user (ties, as QONNX has them) or that cannot be fitted stay.
+        activation: What becomes of a learned activation; None leaves all as they are.
     """
 
     def replaced(node: Node, x: Tensor) -> Node:
         if isinstance(node, BatchNorm) and node.name in moments:
             return _with_moments(node, _moments(x), moments[node.name])
-        if fit_activations and isinstance(node, LearnedActivation) and not node.inclusive:
-            return replace(node, basis=fit_activation(node, x))
+        if activation is not None and isinstance(node, LearnedActivation):
+            return activation(node, x)
         return node
 
     nodes: list[Node] = []
@@ -84,14 +91,18 @@ def recalibrated(
     return replace(graph, nodes=tuple(nodes), ranges=ranges)
 
 
-def fit_activation(node: LearnedActivation, x: Tensor, steps: int = QEM_STEPS) -> np.ndarray:
-    """Basis [K] after at most ``steps`` of QEM on the values of ``x``, from the node's own.
+def fit_activation(node: LearnedActivation, x: Tensor, steps: int = QEM_STEPS) -> LearnedActivation:
+    """The quantizer after at most ``steps`` of QEM on the values of ``x``, from its own basis.
 
     Where some plane is not used, or the fit is negative, which no file may have, the last good
-    basis stays.
+    basis stays; so does a quantizer with ties of its own (of QONNX).
     """
+    if node.inclusive:
+        return node
     table = torch.from_numpy(code_table(node.planes, node.encoding))
     values = x.detach().flatten()
+    # An odd step meets all columns, rows and channels of images, whose sizes are even mostly.
+    values = values[:: (len(values) // FITTED_VALUES) | 1].contiguous()
     for _ in range(steps):
         thresholds = torch.from_numpy(node.thresholds()).to(values.dtype)
         level = torch.bucketize(values, thresholds, right=False)
@@ -104,7 +115,7 @@ def fit_activation(node: LearnedActivation, x: Tensor, steps: int = QEM_STEPS) -
         if not bool(fitted[0]) or basis.min() < 0 or np.allclose(basis, node.basis, rtol=1e-6):
             break
         node = replace(node, basis=basis)
-    return node.basis
+    return node
 
 
 def _moments(x: Tensor) -> Moments:

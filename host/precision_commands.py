@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from host.command_parameters import FILE, FOLDER
+from host.command_parameters import FILE, FOLDER, PLANE_COUNTS
 
-__all__ = ["early_exit", "progressive"]
+__all__ = ["early_exit", "mixed_precision", "progressive"]
 
 IMAGES = click.Path(path_type=Path)
 
@@ -171,3 +171,86 @@ def early_exit(
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
         Console().print(exit_table(result))
+
+
+@click.command("mixed-precision")
+@click.argument("model", type=FILE)
+@click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@click.option(
+    "--weights", type=PLANE_COUNTS, default="1,2,3,4", show_default=True, help="Planes to try."
+)
+@click.option(
+    "--activations", type=PLANE_COUNTS, default="1,2,3,4", show_default=True, help="Planes to try."
+)
+@click.option("--trials", type=click.IntRange(1), default=100, show_default=True, help="Points.")
+@click.option("--images", type=IMAGES, help="Labelled folder or .npz; by default CIFAR-10's tests.")
+@click.option(
+    "--validation",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="The first of them.",
+)
+@click.option(
+    "--others", type=click.IntRange(0), default=2000, show_default=True, help="Those after these."
+)
+@click.option("--calibration-images", "sample", type=IMAGES, help="By default CIFAR-10's training.")
+@click.option(
+    "--calibration", type=click.IntRange(1), default=256, show_default=True, help="Images of these."
+)
+@click.option("--data", "folder", type=FOLDER, help="Prepared CIFAR-10, if not the cache.")
+@click.option("--seed", default=1, show_default=True, help="Of the search.")
+@click.option(
+    "--output",
+    type=FOLDER,
+    default=Path("build/mixed-precision"),
+    show_default=True,
+    help="Folder of the results; a search goes on from what is there.",
+)
+def mixed_precision(
+    model: Path,
+    preset: str,
+    weights: tuple[int, ...],
+    activations: tuple[int, ...],
+    trials: int,
+    images: Path | None,
+    validation: int,
+    others: int,
+    sample: Path | None,
+    calibration: int,
+    folder: Path | None,
+    seed: int,
+    output: Path,
+) -> None:
+    """Find the planes of each layer of MODEL: accuracy against cycles.
+
+    MODEL is in float, or quantized: then its weights stand for the float ones. Each choice is
+    quantized without training: QEM on the weights and on calibration images, batch normalisations
+    corrected. Accuracy is that of the integers on validation images, cycles those of the cycle
+    model. Planes with which a layer does not fit are left out there. All uniform choices (W1A1,
+    W1A2, ...) come first, then NSGA-II mixes them. The points of the front are evaluated on other
+    images, too. Writes front.png, points.csv and a model file for each point of the front.
+
+    \b
+    Examples:
+      lqfpga mixed-precision models/resnet20-cifar10-w2a2.onnx --weights 1,2
+      lqfpga mixed-precision w4a4.onnx --preset simulation-large --trials 200
+    """
+    from host.mixed_run import run_mixed_precision
+    from hw.config import preset as find_preset
+
+    run_mixed_precision(
+        model,
+        find_preset(preset),
+        weights=weights,
+        activations=activations,
+        trials=trials,
+        images=images,
+        validation=validation,
+        others=others,
+        sample=sample,
+        calibration=calibration,
+        folder=folder,
+        seed=seed,
+        output=output,
+    )
