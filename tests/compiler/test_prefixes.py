@@ -136,7 +136,7 @@ def test_planes_that_a_program_has_not_are_refused() -> None:
 
 
 def test_networks_of_other_forms_are_refused() -> None:
-    with pytest.raises(ProgramError, match="prefixes must be one network: in 1 weight planes"):
+    with pytest.raises(ProgramError, match="must be one network: number 1 has other layers"):
         compile_prefixes((prefix_networks(0)[0], prefix_networks(1)[1]), TINY)
     with pytest.raises(ProgramError, match="at least one network"):
         compile_prefixes((), TINY)
