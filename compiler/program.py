@@ -5,7 +5,8 @@ Layout of the file (little-endian)::
     8 bytes   magic "LQFPGA1\\n"
     u32       length of the header in bytes
     header    JSON, keys sorted: "format" and all fields of :class:`Program`, but of the stages
-              only their entries, without the memory image, and "prefixes" only if there are any
+              only their entries, without the memory image, and "prefixes" and "exits" only if
+              there are any
     images    the memory image of each stage in order, then that of the program; each one is
               u32 number of words, then the words
     u32       CRC-32 of everything before
@@ -32,6 +33,7 @@ import numpy as np
 
 __all__ = [
     "FORMAT_VERSION",
+    "ExitPart",
     "LayerInfo",
     "Prefix",
     "Program",
@@ -122,6 +124,22 @@ class Prefix:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExitPart:
+    """A part of the last layer's sum, as a run of its own: its logits add to those before.
+
+    The first part runs the network up to there; each other one needs the run before it.
+    """
+
+    image_entry: int
+    bounds: tuple[tuple[int, ...], ...]
+    """[class, other class]: the least that all later parts can add to the difference of the
+    logits (:mod:`compiler.early_exit`)."""
+    layers: tuple[LayerInfo, ...]
+    """That the run computes."""
+    tensors: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """A compiled network."""
 
@@ -151,6 +169,8 @@ class Program:
     tables of every inference, room for image and result."""
     prefixes: tuple[Prefix, ...] = ()
     """Ways to run it with fewer weight planes, or with all (see :mod:`compiler.prefixes`)."""
+    exits: tuple[ExitPart, ...] = ()
+    """Parts of the last layer, after each of which the class may be certain."""
 
     def with_planes(self, planes: int) -> Program:
         """The program that starts with the instructions of ``planes`` weight planes.
@@ -186,9 +206,10 @@ class Program:
         header["stages"] = [stage.entry for stage in self.stages]
         header["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
         header["tensors"] = [dataclasses.asdict(tensor) for tensor in self.tensors]
-        del header["prefixes"]
-        if self.prefixes:
-            header["prefixes"] = [dataclasses.asdict(prefix) for prefix in self.prefixes]
+        for name in ("prefixes", "exits"):
+            header[name] = [dataclasses.asdict(way) for way in header[name]]
+            if not header[name]:
+                del header[name]
         header["format"] = FORMAT_VERSION
         text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
         body = MAGIC + struct.pack("<I", len(text)) + text
@@ -219,6 +240,10 @@ class Program:
             header |= _infos(header)
             header["prefixes"] = tuple(
                 Prefix(**(prefix | _infos(prefix))) for prefix in header.pop("prefixes", [])
+            )
+            header["exits"] = tuple(
+                ExitPart(**(part | _infos(part) | {"bounds": tuple(map(tuple, part["bounds"]))}))
+                for part in header.pop("exits", [])
             )
             header["stages"] = tuple(
                 Stage(entry=entry, memory=words)
