@@ -82,9 +82,17 @@ def flash(bitstream: Path | None, board: str, permanent: bool) -> None:
 @click.option(
     "--planes", type=click.IntRange(1), help="Weight planes to use, of `lqfpga progressive`'s file."
 )
+@click.option("--early-exit", is_flag=True, help="Stop early, with `lqfpga early-exit`'s file.")
 @click.argument("program", type=FILE)
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
-def run(port: str, baud: int, planes: int | None, program: Path, images: tuple[Path, ...]) -> None:
+def run(
+    port: str,
+    baud: int,
+    planes: int | None,
+    early_exit: bool,
+    program: Path,
+    images: tuple[Path, ...],
+) -> None:
     """Classify IMAGES on a board with a compiled PROGRAM.
 
     IMAGES are .png or .jpg files of the size that the network takes, folders of them, or .npz
@@ -105,10 +113,13 @@ def run(port: str, baud: int, planes: int | None, program: Path, images: tuple[P
     loaded = Program.load(program)
     if planes is not None:
         loaded = loaded.with_planes(planes)
+    if early_exit and not loaded.exits:
+        raise click.UsageError(f"--early-exit: program {program} must have exits, but has none")
     with Client(SerialTransport(port, baud)) as client:
         accelerator = Accelerator(client)
         accelerator.load(loaded)
-        for prediction in classify_images(accelerator, loaded, read_images(images, loaded)):
+        chosen = read_images(images, loaded)
+        for prediction in classify_images(accelerator, loaded, chosen, early=early_exit):
             click.echo(str(prediction))
 
 

@@ -98,7 +98,7 @@ class Accelerator:
         self, program: Program, image: list[int], *, timeout: float = RUN_SECONDS
     ) -> tuple[list[int], int]:
         """Logits of an image up to the part of the last layer after which its class is certain,
-        and the number of parts that were run.
+        and the cycles of all runs.
 
         Raises:
             ValueError: The program has no such parts.
@@ -106,11 +106,12 @@ class Accelerator:
         if not program.exits:
             raise ValueError(f"program {program.network} must have exits to stop early")
         self._write_image(program, image)
-        total = np.zeros(program.result_count, np.int64)
-        for number, part in enumerate(program.exits, 1):
+        total, cycles = np.zeros(program.result_count, np.int64), 0
+        for part in program.exits:
             total += self._logits(program, part.image_entry, timeout)
+            cycles += self.counters()[Counter.TOTAL]
             if certified(total[None], np.array(part.bounds, np.int64))[0]:
-                return total.tolist(), number
+                return total.tolist(), cycles
         raise AcceleratorError("the last exit must be certain: its bounds are not of this program")
 
     def _write_image(self, program: Program, image: list[int]) -> None:

@@ -125,6 +125,8 @@ def progressive(
 @click.option("--images", type=IMAGES, help="Labelled folder or .npz; by default CIFAR-10's tests.")
 @click.option("--limit", type=click.IntRange(1), help="Use only so many of these.")
 @click.option("--data", "folder", type=FOLDER, help="Prepared CIFAR-10, if not the cache.")
+@click.option("-o", "--output", type=FILE, help="Program file that can stop early.")
+@click.option("--cut", type=click.IntRange(1), help="Groups before its exit; by default the best.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def early_exit(
     model: Path,
@@ -132,22 +134,28 @@ def early_exit(
     images: Path | None,
     limit: int | None,
     folder: Path | None,
+    output: Path | None,
+    cut: int | None,
     as_json: bool,
 ) -> None:
     """Count the images whose class is certain before the last layer of MODEL is done.
 
     The last layer's plane pairs are summed in the order of what they can contribute at most. An
     image stops when no input could let the pairs left change its class; the bounds are exact
-    integers. Prints, after each group of pairs, the share of images that have stopped and the
-    cycles of a program that computes no more. Fails if a class is not that of the full run.
+    integers. Prints, after each group of pairs, the share of images that have stopped, the cycles
+    of a program that computes no more, and the mean cycles of a host that looks at the scores there
+    and runs the rest only if it must: --output writes that program, for `lqfpga run --early-exit`.
+    Fails if a class is not that of the full run.
 
     \b
-    Example:
+    Examples:
       lqfpga early-exit models/resnet20-cifar10-w2a2.onnx
+      lqfpga early-exit models/resnet20-cifar10-w2a2.onnx --limit 500 -o resnet20.lqp
     """
     from rich.console import Console
     from rich.progress import Progress
 
+    from compiler.exit_program import compile_exits
     from golden.lowering import lower
     from golden.onnx_import import import_model
     from host.early_exit import exit_table, measure_exits
@@ -160,13 +168,16 @@ def early_exit(
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("images", total=len(chosen.pixels))
+        network = lower(graph)
         result = measure_exits(
-            lower(graph),
+            network,
             config,
             chosen,
             model=model.stem,
             progress=lambda done: bar.advance(task, done),
         )
+    if output is not None:
+        compile_exits(network, (cut or result.best_cut,), config).save(output)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:

@@ -1,6 +1,7 @@
 """The command ``lqfpga early-exit``, on a small model; and that it would notice wrong bounds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 import host.early_exit
 from compiler.compile import compile_network
 from compiler.early_exit import ExitPlan, exit_plan
+from compiler.program import Program
 from golden.export import model_bytes
 from golden.integer_network import IntegerNetwork
 from golden.integer_reference import classify
@@ -80,6 +82,33 @@ def test_wrong_bounds_are_noticed(folder, monkeypatch):
         images = LabelledImages(file["images"], file["labels"])
     with pytest.raises(CertificateError, match=r"image \d+ must have class \d+, but class"):
         measure_exits(lower(import_model("net.onnx")), preset("tiny"), images, model="net")
+
+
+def test_the_program_has_the_best_exit_and_a_host_that_looks_once_takes_those_cycles(folder):
+    report = json.loads(run("net.onnx", *OPTIONS, "-o", "net.lqp", "--json").stdout)
+    means = [step["host_cycles"] for step in report["steps"]]
+    assert means.pop() is None
+    program = Program.load(folder / "net.lqp")
+    plan = exit_plan(lower(import_model("net.onnx")))
+    best = means.index(min(means))
+    assert program.exits[0].bounds == tuple(map(tuple, plan.bounds[best].tolist()))
+    config = preset("tiny")
+    first, rest = (
+        run_program(replace(program, image_entry=part.image_entry), config).cycles
+        for part in program.exits
+    )
+    assert first <= means[best] <= first + rest
+    assert run("net.onnx", *OPTIONS, "-o", "net.lqp", "--cut", "2").exit_code == 0
+    program = Program.load(folder / "net.lqp")
+    assert program.exits[0].bounds == tuple(map(tuple, plan.bounds[1].tolist()))
+
+
+def test_run_wants_a_program_with_exits(folder):
+    compile_network(lower(import_model("net.onnx")), preset("tiny")).save(folder / "plain.lqp")
+    arguments = ["run", "--port", "nowhere", "--early-exit", "plain.lqp", "a.png"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert "program plain.lqp must have exits" in result.stderr
 
 
 @pytest.mark.parametrize(
