@@ -11,7 +11,7 @@ in full precision, as in LQ-Nets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,6 +33,7 @@ from golden.graph import (
     Relu,
     code_table,
 )
+from golden.graph_execution import quantized, run_nodes
 from golden.graph_export import graph_bytes
 from golden.onnx_import import import_bytes
 from golden.quantizers import NORMAL_UPPER_QUARTILE, ActivationQuantizer
@@ -131,12 +132,39 @@ class PostTraining:
 
         def fitted(node: LearnedActivation, x: Tensor) -> LearnedActivation:
             count = planes.get(node.name)
-            if count is None or count == self._kept(node):
-                return node
-            return fit_activation(_started(node, count, x), x)
+            return node if count is None else self._activation(node, count, x)
 
         graph = recalibrated(changed, self.images, self._moments, activation=fitted)
         return import_bytes(graph_bytes(graph))
+
+    def errors(self, planes: Sequence[int]) -> dict[tuple[str, int], float]:
+        """Squared error of every site in so many planes, as a share of its squared values.
+
+        Of weights against their values, of activations against what reaches them in the network as
+        it is; of the planes that a site has it is the error of its own levels.
+        """
+        readers: dict[str, list[LearnedActivation]] = {}
+        for node in self._sited.nodes:
+            if isinstance(node, LearnedActivation) and node.name in self.activations:
+                readers.setdefault(node.inputs[0], []).append(node)
+        found: dict[tuple[str, int], float] = {}
+        for node, output in run_nodes(self.graph, self.images):
+            for quantizer in readers.get(node.name, ()):
+                for count in planes:
+                    fitted = self._activation(quantizer, count, output)
+                    lost = (quantized(fitted, output) - output).square().sum()
+                    found[quantizer.name, count] = float(lost / output.square().sum())
+            if isinstance(node, Convolution | Linear) and node.name in self.weights:
+                values = node.weights.values
+                for count in planes:
+                    changed = self._with_planes(node, {node.name: count})
+                    assert isinstance(changed, Convolution | Linear)
+                    lost = np.square(changed.weights.values - values).sum()
+                    found[node.name, count] = float(lost / np.square(values).sum())
+        return found
+
+    def _activation(self, node: LearnedActivation, planes: int, x: Tensor) -> LearnedActivation:
+        return node if planes == self._kept(node) else fit_activation(_started(node, planes, x), x)
 
     def _kept(self, node: LearnedActivation) -> int | None:
         """Planes with which a quantizer stays as it is; None if it is one of a float network."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -16,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from compiler.compile import compile_network
 from compiler.program import ProgramError
+from compiler.units import Table
 from golden.graph_export import graph_bytes
 from golden.integer_reference import classify
 from golden.lowering import lower
@@ -28,6 +30,8 @@ from sim.explore.store import source_hash
 __all__ = ["MixedSearch", "PrecisionError", "PrecisionPoint", "front_of"]
 
 POPULATION = 20
+PATH_POINTS = 24
+"""Choices of the path from the most planes to the fewest that a search begins with."""
 OBJECTIVES = ("maximize", "minimize")
 ACCURACY, CYCLES, PROBLEM = "accuracy", "cycles", "problem"
 
@@ -51,7 +55,7 @@ class PrecisionPoint:
 
 
 class MixedSearch:
-    """Planes per site of one network on one configuration, by NSGA-II from uniform choices.
+    """Planes per site of one network on one configuration, by NSGA-II from good starts.
 
     Args:
         quantizer: The network with its calibration images.
@@ -84,6 +88,8 @@ class MixedSearch:
             for site in quantizer.weights
         } | {site: tuple(activations) for site in quantizer.activations}
         self._kinds = (tuple(weights), tuple(activations))
+        # Cycles, and whether there is a program, do not depend on the calibration.
+        self._quick = PostTraining(quantizer.graph, quantizer.images[:1])
         self._leave_out_what_has_no_program()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -165,16 +171,20 @@ class MixedSearch:
         reasons = (*self._left_out.values(), *(t.user_attrs.get(PROBLEM, "") for t in failed))
         return list(dict.fromkeys(reasons))
 
+    def _quick_cycles(self, planes: dict[str, int]) -> int:
+        """Cycles of a choice; raises :class:`ProgramError`."""
+        network = lower(self._quick.quantized(planes))
+        program = compile_network(network, self._config, staged=(Table.PASSES,))
+        return run_program(program, self._config).cycles
+
     def _leave_out_what_has_no_program(self) -> None:
         """Drop, of each site, planes that have no program even with the fewest everywhere else."""
-        # Whether there is one does not depend on the calibration: one image is enough.
-        quick = PostTraining(self._quantizer.graph, self._quantizer.images[:1])
         fewest = {site: min(choices) for site, choices in self._choices.items()}
         self._left_out: dict[tuple[str, int], str] = {}
 
         def problem(planes: dict[str, int]) -> str | None:
             try:
-                compile_network(lower(quick.quantized(planes)), self._config, staged=())
+                self._quick_cycles(planes)
             except ProgramError as error:
                 return str(error)
             return None
@@ -193,19 +203,60 @@ class MixedSearch:
                 self._choices[site] = tuple(c for c in self._choices[site] if c != bits)
 
     def _starts(self) -> list[dict[str, int]]:
-        """For all uniform choices the nearest ones that there are, each once."""
+        """The uniform choices, then some of the path between the most and the fewest planes."""
+        path = self._path()
+        count = min(PATH_POINTS, len(path))
+        chosen = [path[index * len(path) // count] for index in range(count)]
+        found = [*self._uniform(), *chosen]
+        return [planes for index, planes in enumerate(found) if planes not in found[:index]]
+
+    def _uniform(self) -> list[dict[str, int]]:
+        """For all uniform choices the nearest ones that there are."""
 
         def nearest(site: str, bits: int) -> int:
             return min(self._choices[site], key=lambda choice: (abs(choice - bits), choice))
 
-        found = [
+        return [
             {
                 site: nearest(site, w if site in self._quantizer.weights else a)
                 for site in self._choices
             }
             for w, a in product(*self._kinds)
         ]
-        return [planes for index, planes in enumerate(found) if planes not in found[:index]]
+
+    def _path(self) -> list[dict[str, int]]:
+        """Choices from the most planes down, one site less at a time: that whose quantization
+        error grows least for the cycles that it saves, each counted as if it were alone."""
+        errors = self._quantizer.errors(sorted({*self._kinds[0], *self._kinds[1]}))
+        planes = {site: max(choices) for site, choices in self._choices.items()}
+        try:
+            most = self._quick_cycles(planes)
+        except ProgramError:
+            return []
+        saved = {
+            (site, bits): most - self._quick_cycles({**planes, site: bits})
+            for site, choices in self._choices.items()
+            for bits in choices
+        }
+
+        def price(site: str, bits: int) -> float:
+            cycles = saved[site, bits] - saved[site, planes[site]]
+            grown = errors[site, bits] - errors[site, planes[site]]
+            return grown / cycles if cycles > 0 else math.inf
+
+        path = [planes.copy()]
+        while True:
+            steps = [
+                (price(site, bits), site, bits)
+                for site, choices in self._choices.items()
+                for bits in choices
+                if bits < planes[site]
+            ]
+            cheapest, site, bits = min(steps, default=(math.inf, "", 0))
+            if cheapest == math.inf:
+                return path
+            planes[site] = bits
+            path.append(planes.copy())
 
     def _name(self, planes: dict[str, int]) -> str:
         """Such as W2A3 if all weights have two planes and all activations three, else nothing."""

@@ -108,6 +108,22 @@ def test_more_planes_come_closer_to_the_float_network() -> None:
     assert errors[0] > errors[1] > errors[2]
 
 
+@pytest.mark.parametrize(("weights", "activations"), [(2, 2), (None, None)])
+def test_errors_fall_with_planes_and_own_weights_have_none(
+    weights: int | None, activations: int | None
+) -> None:
+    quantizer = PostTraining(graph_of("vgg-small", weights, activations), IMAGES)
+    errors = quantizer.errors((1, 2, 4))
+    for site in (*quantizer.weights, *quantizer.activations):
+        assert 0 <= errors[site, 4] <= errors[site, 2] + 1e-3
+        assert errors[site, 2] <= errors[site, 1]
+        assert 0.01 < errors[site, 1] < 1
+    if weights is not None:
+        assert all(errors[site, 2] == 0 for site in quantizer.weights)
+    else:
+        assert all(errors[site, 2] > 0.01 for site in quantizer.weights)
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     graph = graph_of("vgg-small", 2, 2)
     with pytest.raises(ValueError, match="calibration images must be at least one"):

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -97,10 +98,22 @@ def test_nothing_is_evaluated_again(folder, monkeypatch):
     assert "4 trials" in result.output
 
 
-def search_with(folder, activations):
-    """A search on a configuration with small column buffers."""
+def test_the_path_goes_down_from_the_most_planes_one_site_at_a_time(folder):
+    search = search_with(folder, (1, 2, 4), column_granules=1024)
+    path = search._path()
+    assert set(path[0].values()) == {1, 4}  # one plane of weights, four of activations
+    for before, after in pairwise(path):
+        lower = [site for site in before if after[site] < before[site]]
+        assert len(lower) == 1
+        assert sum(after.values()) < sum(before.values())
+    cycles = [search.evaluate(planes, search._images).cycles for planes in (path[0], path[-1])]
+    assert cycles[1] < cycles[0]
+
+
+def search_with(folder, activations, column_granules=64):
+    """A search on a configuration with other column buffers."""
     config = preset(PRESET)
-    config = replace(config, memory=replace(config.memory, column_granules=64))
+    config = replace(config, memory=replace(config.memory, column_granules=column_granules))
     images = LabelledImages(example_images((16, 16, 3), 2), np.zeros(2, np.int64))
     return MixedSearch(
         PostTraining(import_model("net.onnx"), images.pixels),
