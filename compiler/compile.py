@@ -26,7 +26,14 @@ from .program import LayerInfo, Program, ProgramError, TensorInfo
 from .stages import cut_stages
 from .units import LayerPlan, Plan, Table
 
-__all__ = ["compile_model", "compile_network", "image_words"]
+__all__ = [
+    "check_external",
+    "compile_model",
+    "compile_network",
+    "image_words",
+    "layer_infos",
+    "tensor_infos",
+]
 
 
 def compile_model(model: Path, config: AcceleratorConfig) -> Program:
@@ -76,14 +83,7 @@ def compile_network(
         image_entry = image.append("instructions", emitter.program.words())
     except isa.IsaError as error:
         raise ProgramError(f"network must fit the instruction set: {error}") from error
-    needed = image.size + addresses.external_words
-    if needed > config.memory.external_words:
-        uses = image.words_by_use | {"tensors": addresses.external_words}
-        listed = ", ".join(f"{use} {words}" for use, words in uses.items() if words)
-        raise ProgramError(
-            f"program must fit the external memory while it runs: it needs {needed} words "
-            f"({listed}), preset {config.name} has {config.memory.external_words}"
-        )
+    check_external(image, config, addresses.external_words)
     output = network.layers[-1].outputs
     return Program(
         network=network.name,
@@ -97,10 +97,28 @@ def compile_network(
         result_count=network.layers[-1].output_shape[2],
         result_fraction=output.fraction,
         labels=network.labels,
-        layers=tuple(_layer_info(layer) for layer in plan.layers),
-        tensors=tuple(_tensor_infos(network, plan, emitter, config)),
+        layers=layer_infos(plan),
+        tensors=tensor_infos(network, plan, emitter, config),
         memory=image.words(),
     )
+
+
+def check_external(image: MemoryImage, config: AcceleratorConfig, tensors: int = 0) -> None:
+    """Raise :class:`ProgramError`, with the numbers, unless ``image`` fits its memory beside so
+    many words of tensors."""
+    needed = image.size + tensors
+    if needed > config.memory.external_words:
+        uses = image.words_by_use | {"tensors": tensors}
+        listed = ", ".join(f"{use} {words}" for use, words in uses.items() if words)
+        raise ProgramError(
+            f"program must fit the external memory while it runs: it needs {needed} words "
+            f"({listed}), preset {config.name} has {config.memory.external_words}"
+        )
+
+
+def layer_infos(plan: Plan) -> tuple[LayerInfo, ...]:
+    """The layers of a plan, for reports."""
+    return tuple(_layer_info(layer) for layer in plan.layers)
 
 
 def image_words(image: np.ndarray) -> np.ndarray:
@@ -152,9 +170,10 @@ def _layer_info(plan: LayerPlan) -> LayerInfo:
     )
 
 
-def _tensor_infos(
+def tensor_infos(
     network: IntegerNetwork, plan: Plan, emitter: Emitter, config: AcceleratorConfig
-) -> list[TensorInfo]:
+) -> tuple[TensorInfo, ...]:
+    """Where the tensors of a plan lie."""
     infos = []
     for layer_plan in plan.layers:
         layer, order = layer_plan.layer, layer_plan.order
@@ -210,4 +229,4 @@ def _tensor_infos(
                     **common,
                 )
             )
-    return infos
+    return tuple(infos)

@@ -15,7 +15,7 @@ from .emit_fill import fill_fields, part_fields
 from .emit_post import PostViews, config_fields, post_fields, post_pieces
 from .image import MemoryImage
 from .layout import StreamLayout
-from .loads import table_load
+from .loads import Load, table_load
 from .placement import allocate, item_words
 from .program import BlockInfo
 from .tiling import Tile
@@ -159,21 +159,21 @@ class Emitter:
             return
         unit, bases = self.plan.units[index], self._placed[index]
         tag = unit.plan.tag
-        loads = [
-            (table, load)
+        loads = {
+            table: found
             for table in Table
             if not self.plan.is_resident(unit, table)
-            and (load := table_load(table, unit, bases, self.config)) is not None
-        ]
+            and (found := self.unit_loads(table, unit, bases))
+        }
         wait = 0
-        for table, _ in loads:
+        for table in loads:
             number = self._loads[table] - 2
             self._loads[table] += 1
             if number >= 0:
                 counter, count = self._free[table][number]
                 wait |= counter.require(count, self.program, tag)
         instruction: dict[str, int] = {}
-        for table, load in loads:
+        for table, load in ((table, load) for table, found in loads.items() for load in found):
             external = self.image.append(f"streamed {table.value}", load.words)
             instruction = self.program.append(isa.Opcode.DMA, tag, load.fields(external))
             instruction["wait"], wait = wait, 0
@@ -183,6 +183,11 @@ class Emitter:
             self.loaded_compute.signal(instruction)
         if not unit.part:
             self.loaded_post.signal(instruction)
+
+    def unit_loads(self, table: Table, unit: Unit, bases: dict[Table, int]) -> list[Load]:
+        """What loads a unit's table."""
+        load = table_load(table, unit, bases, self.config)
+        return [] if load is None else [load]
 
     def _emit_unit(self, index: int, last_of_layer: bool) -> dict[str, int]:
         """All instructions of a unit; returns the last POST."""

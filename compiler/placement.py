@@ -127,7 +127,10 @@ class _Placement:
                 index,
                 self._touched(plan),
                 self._choices,
-                max(unit.count for unit in self._plans.units if unit.plan is plan),
+                max(
+                    (unit.count for unit in self._plans.units if unit.plan is plan),
+                    default=plan.channel_tiles,
+                ),
                 config,
                 (self._activation, self._stream),
             )

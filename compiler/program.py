@@ -5,7 +5,8 @@ Layout of the file (little-endian)::
     8 bytes   magic "LQFPGA1\\n"
     u32       length of the header in bytes
     header    JSON, keys sorted: "format" and all fields of :class:`Program`, but of the stages
-              only their entries, and without the memory image
+              only their entries, without the memory image, and "prefixes" and "exits" only if
+              there are any
     images    the memory image of each stage in order, then that of the program; each one is
               u32 number of words, then the words
     u32       CRC-32 of everything before
@@ -32,7 +33,9 @@ import numpy as np
 
 __all__ = [
     "FORMAT_VERSION",
+    "ExitPart",
     "LayerInfo",
+    "Prefix",
     "Program",
     "ProgramError",
     "Stage",
@@ -133,6 +136,35 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """The program's network in its first weight planes: other instructions, the same weights."""
+
+    planes: int
+    """Most weight planes that a layer uses; layers of float weights keep theirs."""
+    image_entry: int
+    """As in :class:`Program`, and so are the fields below."""
+    result_fraction: int
+    layers: tuple[LayerInfo, ...]
+    tensors: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitPart:
+    """A part of the last layer's sum, as a run of its own: its logits add to those before.
+
+    The first part runs the network up to there; each other one needs the run before it.
+    """
+
+    image_entry: int
+    bounds: tuple[tuple[int, ...], ...]
+    """[class, other class]: the least that all later parts can add to the difference of the
+    logits (:mod:`compiler.early_exit`)."""
+    layers: tuple[LayerInfo, ...]
+    """That the run computes."""
+    tensors: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """A compiled network."""
 
@@ -160,6 +192,30 @@ class Program:
     memory: np.ndarray
     """uint32: contents of the external memory from word 0 after the last stage: instructions and
     tables of every inference, room for image and result."""
+    prefixes: tuple[Prefix, ...] = ()
+    """Ways to run it with fewer weight planes, or with all (see :mod:`compiler.prefixes`)."""
+    exits: tuple[ExitPart, ...] = ()
+    """Parts of the last layer, after each of which the class may be certain."""
+
+    def with_planes(self, planes: int) -> Program:
+        """The program that starts with the instructions of ``planes`` weight planes.
+
+        Stages and memory are the same: a device that has loaded one of them can run all.
+
+        Raises:
+            ProgramError: If the program has no such instructions.
+        """
+        for prefix in self.prefixes:
+            if prefix.planes == planes:
+                return dataclasses.replace(
+                    self,
+                    image_entry=prefix.image_entry,
+                    result_fraction=prefix.result_fraction,
+                    layers=prefix.layers,
+                    tensors=prefix.tensors,
+                )
+        known = ", ".join(str(prefix.planes) for prefix in self.prefixes) or "all planes only"
+        raise ProgramError(f"weight planes of the program must be {known}, not {planes}")
 
     @property
     def load_words(self) -> int:
@@ -175,6 +231,10 @@ class Program:
         header["stages"] = [stage.entry for stage in self.stages]
         header["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
         header["tensors"] = [dataclasses.asdict(tensor) for tensor in self.tensors]
+        for name in ("prefixes", "exits"):
+            header[name] = [dataclasses.asdict(way) for way in header[name]]
+            if not header[name]:
+                del header[name]
         header["format"] = FORMAT_VERSION
         text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
         body = MAGIC + struct.pack("<I", len(text)) + text
@@ -202,11 +262,14 @@ class Program:
             *staged, memory = _images(content, start + length, len(entries) + 1)
             for key in ("image_shape", "labels"):
                 header[key] = tuple(header[key])
-            header["layers"] = tuple(
-                LayerInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()})
-                for item in header["layers"]
+            header |= _infos(header)
+            header["prefixes"] = tuple(
+                Prefix(**(prefix | _infos(prefix))) for prefix in header.pop("prefixes", [])
             )
-            header["tensors"] = tuple(_tensor_info(item) for item in header["tensors"])
+            header["exits"] = tuple(
+                ExitPart(**(part | _infos(part) | {"bounds": tuple(map(tuple, part["bounds"]))}))
+                for part in header.pop("exits", [])
+            )
             header["stages"] = tuple(
                 Stage(entry=entry, memory=words)
                 for entry, words in zip(entries, staged, strict=True)
@@ -228,6 +291,18 @@ class Program:
         except OSError as error:
             raise ProgramError(f"program file must be readable: {error}") from error
         return Program.from_bytes(content)
+
+
+def _infos(header: dict[str, Any]) -> dict[str, Any]:
+    """The layers and tensors of a header or of a prefix in it."""
+
+    def fields(item: dict[str, Any]) -> dict[str, Any]:
+        return {key: tuple(v) if isinstance(v, list) else v for key, v in item.items()}
+
+    return {
+        "layers": tuple(LayerInfo(**fields(item)) for item in header["layers"]),
+        "tensors": tuple(_tensor_info(item) for item in header["tensors"]),
+    }
 
 
 def _images(content: bytes, position: int, count: int) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,13 +151,23 @@ class Plan:
         return _half(self.layers, table, self.resident, self.capacity[table])
 
 
-def divide(plans: list[LayerPlan], config: AcceleratorConfig) -> Plan:
+def divide(
+    plans: list[LayerPlan],
+    config: AcceleratorConfig,
+    *,
+    resident: frozenset[tuple[int, Table]] | None = None,
+    reserved: Mapping[Table, int] | None = None,
+) -> Plan:
     """Choose what stays on chip, and cut the layers into units.
 
+    ``resident`` is what stays, if that is known already; ``reserved`` are entries that others use.
     Raises :class:`ProgramError`, with the numbers, for a table that does not fit.
     """
     capacity = _capacities(config)
-    resident = _resident(plans, capacity, config)
+    for table, entries in (reserved or {}).items():
+        capacity[table] -= entries
+    if resident is None:
+        resident = _resident(plans, capacity, config)
     units = [unit for plan in plans for unit in _units(plan, plans, resident, capacity, config)]
     return Plan(tuple(plans), tuple(units), resident, capacity)
 

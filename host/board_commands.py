@@ -79,9 +79,20 @@ def flash(bitstream: Path | None, board: str, permanent: bool) -> None:
 @click.command()
 @click.option("--port", required=True, help="Serial port of the board, such as /dev/ttyUSB0.")
 @click.option("--baud", default=3_000_000, show_default=True, help="Rate of the serial port.")
+@click.option(
+    "--planes", type=click.IntRange(1), help="Weight planes to use, of `lqfpga progressive`'s file."
+)
+@click.option("--early-exit", is_flag=True, help="Stop early, with `lqfpga early-exit`'s file.")
 @click.argument("program", type=FILE)
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
-def run(port: str, baud: int, program: Path, images: tuple[Path, ...]) -> None:
+def run(
+    port: str,
+    baud: int,
+    planes: int | None,
+    early_exit: bool,
+    program: Path,
+    images: tuple[Path, ...],
+) -> None:
     """Classify IMAGES on a board with a compiled PROGRAM.
 
     IMAGES are .png or .jpg files of the size that the network takes, folders of them, or .npz
@@ -91,6 +102,7 @@ def run(port: str, baud: int, program: Path, images: tuple[Path, ...]) -> None:
     Examples:
       lqfpga run --port /dev/ttyUSB0 resnet20.lqp cat.png dog.png
       lqfpga run --port COM3 resnet20.lqp models/cifar10-test-8.npz
+      lqfpga run --port COM3 --planes 1 progressive.lqp cat.png
     """
     from compiler.program import Program
     from host.classify import classify_images, read_images
@@ -99,10 +111,15 @@ def run(port: str, baud: int, program: Path, images: tuple[Path, ...]) -> None:
     from host.transport import SerialTransport
 
     loaded = Program.load(program)
+    if planes is not None:
+        loaded = loaded.with_planes(planes)
+    if early_exit and not loaded.exits:
+        raise click.UsageError(f"--early-exit: program {program} must have exits, but has none")
     with Client(SerialTransport(port, baud)) as client:
         accelerator = Accelerator(client)
         accelerator.load(loaded)
-        for prediction in classify_images(accelerator, loaded, read_images(images, loaded)):
+        chosen = read_images(images, loaded)
+        for prediction in classify_images(accelerator, loaded, chosen, early=early_exit):
             click.echo(str(prediction))
 
 

@@ -59,17 +59,24 @@ def classify_images(
     accelerator: Accelerator,
     program: Program,
     images: Iterable[tuple[str, np.ndarray, int | None]],
+    *,
+    early: bool = False,
 ) -> Iterator[Prediction]:
-    """Run a loaded program on each image."""
+    """Run a loaded program on each image; with ``early`` until the class is certain."""
     for image, pixels, label in images:
-        logits = accelerator.classify(program, image_words(pixels).tolist())
+        words = image_words(pixels).tolist()
+        if early:
+            logits, cycles = accelerator.classify_early(program, words)
+        else:
+            logits = accelerator.classify(program, words)
+            cycles = accelerator.counters()[Counter.TOTAL]
         number = int(np.argmax(logits))
         yield Prediction(
             image=image,
             number=number,
             name=program.labels[number] if number < len(program.labels) else "",
             logits=tuple(logits),
-            cycles=accelerator.counters()[Counter.TOTAL],
+            cycles=cycles,
             label=label,
         )
 

@@ -10,6 +10,7 @@ import click
 from host.board_commands import bitstream, doctor, flash, memory_test, run
 from host.explore_commands import calibrate, explore
 from host.network_commands import data, evaluate, example_model, export, import_command, train
+from host.precision_commands import early_exit, mixed_precision, progressive
 from host.profile_command import profile
 from host.program_commands import bench, compile_command, disassemble, sim
 from host.study_commands import study
@@ -94,6 +95,9 @@ for command in (
     explore,
     calibrate,
     study,
+    progressive,
+    early_exit,
+    mixed_precision,
     bench,
     data,
     train,

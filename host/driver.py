@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+from compiler.early_exit import certified
 from compiler.program import Program
 from host.link import Client, Progress
 from hw.isa import IDENTITY_MAGIC, PROTOCOL_VERSION, Counter, Register, Status, Trap
@@ -88,11 +91,38 @@ class Accelerator:
         self, program: Program, image: list[int], *, timeout: float = RUN_SECONDS
     ) -> list[int]:
         """The logits, as integers, of one ``image``: a 32-bit word per pixel."""
+        self._write_image(program, image)
+        return self._logits(program, program.image_entry, timeout)
+
+    def classify_early(
+        self, program: Program, image: list[int], *, timeout: float = RUN_SECONDS
+    ) -> tuple[list[int], int]:
+        """Logits of an image up to the part of the last layer after which its class is certain,
+        and the cycles of all runs.
+
+        Raises:
+            ValueError: The program has no such parts.
+        """
+        if not program.exits:
+            raise ValueError(f"program {program.network} must have exits to stop early")
+        self._write_image(program, image)
+        total, cycles = np.zeros(program.result_count, np.int64), 0
+        for part in program.exits:
+            total += self._logits(program, part.image_entry, timeout)
+            cycles += self.counters()[Counter.TOTAL]
+            if certified(total[None], np.array(part.bounds, np.int64))[0]:
+                return total.tolist(), cycles
+        raise AcceleratorError("the last exit must be certain: its bounds are not of this program")
+
+    def _write_image(self, program: Program, image: list[int]) -> None:
         height, width, _ = program.image_shape
         if len(image) != height * width:
             raise ValueError(f"image must have {height * width} words, not {len(image)}")
         self._client.write_memory(program.image_address, image)
-        self.run(program.image_entry, timeout=timeout)
+
+    def _logits(self, program: Program, entry: int, timeout: float) -> list[int]:
+        """Run from ``entry`` on and read the result."""
+        self.run(entry, timeout=timeout)
         words = self._client.read_memory(program.result_address, program.result_count)
         return [_signed(word) for word in words]
 

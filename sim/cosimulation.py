@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -240,7 +240,8 @@ def _record_waves(bench: Bench, folder: Path, job: Job, result: ImageResult) -> 
     )
     simulator = replace(bench.simulator, waves=True)
     build = bench.build(simulator)
-    replace(job, images=(result.image,), window=window).save(folder)
+    planes = job.planes[result.image : result.image + 1]
+    replace(job, images=(result.image,), window=window, planes=planes).save(folder)
     with bench.step("record waveform"):
         simulator.run(build, folder, {FOLDER_VARIABLE: str(folder)})
     final = bench.out / simulator.wave_file
@@ -257,19 +258,21 @@ def cosimulate(
     model: str = "",
     waves: bool = True,
     check_cycles: bool = True,
+    planes: Sequence[int] = (),
 ) -> Report:
     """Run a compiled program on the RTL and compare it with ``expected``, one entry per image.
 
     Raises :class:`SimulatorError` if there is no result to report. With ``waves`` a failing
     image leaves a waveform file. ``check_cycles`` compares the cycles of every layer and all
-    counters with the cycle model.
+    counters with the cycle model. ``planes`` are the weight planes that each image is run with, of
+    those that the program has.
     """
     build = bench.build(bench.simulator)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=bench.out)).absolute()
     try:
         with bench.step("integer reference"):
             logits = _write_inputs(folder, program, images.pixels, expected)
-        job = bench.job(program, range(len(images.pixels)))
+        job = replace(bench.job(program, range(len(images.pixels))), planes=tuple(planes))
         job.save(folder)
         if job.preloaded:
             lines = (f"{word:08x}\n" for word in program.memory.tolist())
@@ -290,9 +293,7 @@ def cosimulate(
             golden_logits=logits,
         )
         if check_cycles and report.error is None:
-            run = run_program(program, bench.config, latency=bench.memory_latency)
-            tags = [layer.tag for layer in program.layers]
-            report.cycle_difference = find_difference(run, tags, results)
+            report.cycle_difference = _cycle_difference(bench, program, results, job.planes)
         failed = next((result for result in results if result.error or result.mismatch), None)
         if waves and failed is not None:
             report.waveform = _record_waves(bench, folder, job, failed)
@@ -303,6 +304,21 @@ def cosimulate(
         if (folder / RUN_LOG).exists():
             shutil.copy(folder / RUN_LOG, bench.out / RUN_LOG)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cycle_difference(
+    bench: Bench, program: Program, results: list[ImageResult], planes: tuple[int, ...]
+) -> str | None:
+    """Where the cycle model and the RTL differ, if they do; the runs are those of ``planes``."""
+    tags = [layer.tag for layer in program.layers]
+    for count in dict.fromkeys(planes or (None,)):
+        chosen = program if count is None else program.with_planes(count)
+        own = [result for result in results if count is None or planes[result.image] == count]
+        run = run_program(chosen, bench.config, latency=bench.memory_latency)
+        difference = find_difference(run, tags, own)
+        if difference is not None:
+            return difference
+    return None
 
 
 def simulate(

@@ -59,6 +59,8 @@ class Job:
     """The external memory starts with the program, which the host need not write then."""
     window: Window | None = None
     """Record these cycles of the (only) image and stop there."""
+    planes: tuple[int, ...] = ()
+    """Weight planes that each image is run with; empty: as the program starts."""
 
     def save(self, folder: Path) -> None:
         (folder / JOB_FILE).write_text(json.dumps(asdict(self), indent=1))
@@ -68,6 +70,7 @@ class Job:
         fields = json.loads((folder / JOB_FILE).read_text())
         fields["geometry"] = Geometry(**fields["geometry"])
         fields["images"] = tuple(fields["images"])
+        fields["planes"] = tuple(fields["planes"])
         fields["window"] = Window(**fields["window"]) if fields["window"] else None
         return Job(**fields)
 

@@ -210,6 +210,11 @@ class TestBench:
         words = pixels.view("<u4").ravel().tolist()
         await self.host.write_memory(self.program.image_address, words)
 
+    def choose_planes(self, run: int) -> None:
+        """From now on start the program as run number ``run`` of the job shall."""
+        if self.job.planes:
+            self.program = self.program.with_planes(self.job.planes[run])
+
     async def run_image(self, image: int) -> ImageResult:
         """One image: load, run, read back, compare."""
         began = time.perf_counter()
@@ -291,10 +296,12 @@ async def runs_program_like_reference(dut: Any) -> None:
     await bench.prepare()
     window = bench.job.window
     if window is not None:
+        bench.choose_planes(0)
         await bench.record_waves(bench.job.images[0], window.first, window.last)
         return
     failures = []
-    for image in bench.job.images:
+    for run, image in enumerate(bench.job.images):
+        bench.choose_planes(run)
         result = await bench.run_image(image)
         result.append(bench.folder)
         if result.error:

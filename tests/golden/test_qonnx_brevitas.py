@@ -12,11 +12,11 @@ from torch.nn import functional
 from golden import graph as ir
 from golden.calibration import model_session
 from golden.graph import ModelError
+from golden.graph_execution import execute
 from golden.integer_network import CodeOutput, ConvolutionLayer, IntegerNetwork, RawOutput
 from golden.integer_reference import IntegerReference
 from golden.lowering import lower
 from golden.onnx_import import import_model
-from tests.golden.graph_execution import execute
 
 DATA = Path(__file__).parent / "data"
 FILES = (DATA / "brevitas-small.onnx", DATA / "brevitas-small-opset13.onnx")

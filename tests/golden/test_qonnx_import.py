@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional
 
 from golden import graph as ir
+from golden.graph_execution import execute
 from golden.integer_network import CodeOutput, RawOutput
 from golden.integer_reference import IntegerReference
 from golden.lowering import lower
-from tests.golden.graph_execution import execute
 from tests.golden.qonnx_file import File, random_images, rounded, stored_weights
 
 RNG = np.random.default_rng(1)

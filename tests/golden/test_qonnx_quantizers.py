@@ -7,13 +7,14 @@ import itertools
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper
 
 from golden import graph as ir
 from golden.graph import Encoding, ModelError
+from golden.graph_execution import quantized
 from golden.onnx_reader import NodeReader
 from golden.qonnx_quantizers import QuantizedConstant, read_quantizer
-from tests.golden.graph_execution import quantized
 
 SCALE = 0.25
 FORMATS = [
@@ -62,7 +63,7 @@ def test_activation_takes_the_defined_levels_ties_included(
     node = read_quantizer(quant(bits, signed, narrow), constant=False).activation("q", "x", (1,))
     x = np.arange(-300, 600) * (SCALE / 2)  # every level, every midpoint, and beyond both ends
     expected = definition(x, SCALE, bits, signed, narrow)
-    np.testing.assert_array_equal(quantized(node, x), expected)
+    np.testing.assert_array_equal(quantized(node, torch.from_numpy(x)), expected)
     assert node.planes == bits
     assert node.sorted_levels()[0][0] == expected.min()
     assert node.sorted_levels()[0][-1] == expected.max()
@@ -83,7 +84,9 @@ def test_code_of_zeros_is_zero_so_that_padding_is_exact(
 def test_sign_of_zero_is_positive() -> None:
     node = read_quantizer(reader("BipolarQuant"), constant=False).activation("q", "x", (1,))
     x = np.array([-1.0, -1e-30, -0.0, 0.0, 1e-30, 1.0])
-    np.testing.assert_array_equal(quantized(node, x) / SCALE, [-1, -1, 1, 1, 1, 1])
+    np.testing.assert_array_equal(
+        quantized(node, torch.from_numpy(x)) / SCALE, [-1, -1, 1, 1, 1, 1]
+    )
 
 
 @pytest.mark.parametrize(("bits", "signed", "narrow"), FORMATS)
