@@ -164,7 +164,7 @@ def place_tables(plan: Plan) -> list[dict[Table, int]]:
             if not plan.is_resident(unit, table):
                 loads[table] += unit.loads(table)
                 bases[table] = free[table] + (loads[table] % 2) * plan.half(table)
-            elif table not in PER_TILE and key in resident_layer:
+            elif key in resident_layer and not unit.loads(table):
                 bases[table] = resident_layer[key]
             else:
                 bases[table] = resident_layer[key] = running[table]

@@ -4,6 +4,7 @@ from random import Random
 
 from hw.config import PRESETS
 from hw.isa import (
+    SEMAPHORES,
     Counter,
     DmaTarget,
     Engine,
@@ -290,7 +291,9 @@ def test_malformed_programs_end_and_a_good_one_runs_afterwards() -> None:
             program = [plausible_word(rng) for _ in range(rng.randrange(1, 8))]
             program = [shortened(word) if owner(word) else word for word in program]
             # Without waits they get further; the watchdog sees to the others.
-            program = [word & ~(0xFF << 12) for word in program] + [encode(Opcode.END, {})]
+            program = [word & ~((1 << SEMAPHORES) - 1 << 12) for word in program] + [
+                encode(Opcode.END, {})
+            ]
             for index, word in enumerate(program):
                 for part, value in enumerate(words_of(word)):
                     ctx.set(memory[start + 8 * index + part], value)

@@ -1,4 +1,4 @@
-"""Layers whose window does not fit half of a column buffer: parts of it take turns on the RTL."""
+"""Layers that the chip takes piece by piece, on the RTL: windows, their weights, pool windows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from golden.integer_network import IntegerNetwork
 from golden.lowering import lower
 from golden.onnx_import import import_bytes
 from golden.random_models import RandomLimits, random_model
-from hw.config import preset
+from hw.config import AcceleratorConfig, preset
 from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
 from sim.design import cached_verilog
 from sim.reference import expected_arrays
@@ -27,13 +27,18 @@ CONFIG = replace(
     TINY,
     memory=replace(TINY.memory, column_granules=128, window_entries=1024, pass_entries=512),
 )
+STARVED = replace(CONFIG, memory=replace(CONFIG.memory, weight_words=64))
+"""Weights of a channel tile do not fit half of their memory: they are loaded part by part."""
+NARROW = replace(CONFIG, memory=replace(CONFIG.memory, column_granules=64))
+POOLED = RandomLimits(image=(3, 9), channels=60, blocks=(1, 2))
+POOL_SEEDS = {"parts of rows": (40, NARROW), "rows": (51, CONFIG), "two layers": (52, CONFIG)}
 LIMITS = RandomLimits(image=(3, 5), channels=60, blocks=(1, 2))
 SEEDS = (59, 83, 101)
 """Parts are kernel rows; channels of two tiles; channels of one tile."""
 
 
-def network_of(seed: int) -> IntegerNetwork:
-    return lower(import_bytes(model_bytes(random_model(seed, LIMITS))))
+def network_of(seed: int, limits: RandomLimits = LIMITS) -> IntegerNetwork:
+    return lower(import_bytes(model_bytes(random_model(seed, limits))))
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +52,47 @@ def test_the_models_have_parts_of_both_kinds() -> None:
     for seed in SEEDS:
         for layer in plan_network(network_of(seed), CONFIG).layers:
             parts = layer.tables.parts if layer.tables is not None else ()
-            kinds |= {(part.granules[0] > 0, layer.channel_tiles > 1) for part, _ in parts}
+            kinds |= {(part.part.granules[0] > 0, layer.channel_tiles > 1) for part in parts}
     assert kinds == {(rows, tiles) for rows in (False, True) for tiles in (False, True)}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_parts_are_exact_on_the_rtl(folder: Path, seed: int) -> None:
-    network = network_of(seed)
+def require_exact(folder: Path, network: IntegerNetwork, config: AcceleratorConfig) -> None:
     text = io.StringIO()
     bench = Bench(
-        config=CONFIG,
+        config=config,
         simulator=make_simulator("verilator"),
         generate=partial(cached_verilog, cache=folder / "verilog"),
         out=folder,
         console=Console(file=text, width=160),
     )
-    program = compile_network(network, CONFIG)
+    program = compile_network(network, config)
     images = random_images(program.image_shape, 2)
     expected = expected_arrays(network, images.pixels)
     report = cosimulate(bench, program, images, expected)
-    assert report.passed, f"seed {seed}\n{text.getvalue()}"
+    assert report.passed, text.getvalue()
     assert report.cycle_difference is None
     assert report.values_compared > 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_parts_are_exact_on_the_rtl(folder: Path, seed: int) -> None:
+    require_exact(folder, network_of(seed), CONFIG)
+
+
+def test_weights_that_are_loaded_part_by_part_are_exact_on_the_rtl(folder: Path) -> None:
+    for seed in (3, 27, 83, 101):
+        network = network_of(seed)
+        units = plan_network(network, STARVED).units
+        assert any(unit.part for unit in units), seed
+        require_exact(folder, network, STARVED)
+
+
+@pytest.mark.parametrize("case", POOL_SEEDS)
+def test_pool_windows_in_pieces_are_exact_on_the_rtl(folder: Path, case: str) -> None:
+    seed, config = POOL_SEEDS[case]
+    network = network_of(seed, POOLED)
+    pieces = [layer for layer in plan_network(network, config).layers if layer.pieces]
+    assert pieces
+    widths = {layer.pieces[0].width == layer.shape.pool[1] for layer in pieces if layer.shape}
+    assert (True in widths) == (case != "parts of rows")
+    require_exact(folder, network, config)

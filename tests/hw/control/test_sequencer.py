@@ -28,7 +28,7 @@ class Bench(wiring.Component):
     start: In(1)
 
     def __init__(self, memory: list[int], stall_seed: int | None = None) -> None:
-        self.sequencer = Sequencer(WORDS)
+        self.sequencer = Sequencer(WORDS, streams=True)
         self.external = BlockExternalMemory(WORDS, stall_seed=stall_seed, init=memory)
         super().__init__()
 
@@ -218,9 +218,12 @@ def test_malformed_programs_end_and_a_good_one_runs_afterwards() -> None:
             if rng.randrange(4) == 0:
                 program.insert(0, rng.getrandbits(isa.INSTRUCTION_WIDTH))
             # Fewer waits, or every program would hang at once.
-            program = [word & ~(rng.getrandbits(8) * rng.randrange(2) << 12) for word in program]
+            program = [
+                word & ~(rng.getrandbits(isa.SEMAPHORES) * rng.randrange(2) << 12)
+                for word in program
+            ]
             if rng.randrange(2):
-                program = [word & ~(0xFF << 12) for word in program]
+                program = [word & ~((1 << isa.SEMAPHORES) - 1 << 12) for word in program]
             outcomes[await run(ctx, program)] += 1
             assert await run(ctx, [*good, end]) == "finished", f"seed {seed}"
             check_order_of_commands(good, log)
