@@ -49,7 +49,7 @@ def test_a_port_without_owners_says_so() -> None:
 
 
 def test_writes_of_the_post_engine_push_others_behind_them() -> None:
-    port = WritePort()
+    port = WritePort(lookahead=10)
     port.use(10, 3)
     port.use(13, 2)  # joins the ones before
     port.use(20, 1)
