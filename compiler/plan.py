@@ -96,7 +96,12 @@ def _plan_layer(
         tables = _tables_of(layer, shape, plane_source, order, config)
         stream = _stream_output(layer, order, rows)
         tiles, pieces = _convolution_tiles(
-            layer, shape, tables, stream, config, channel_tiles=len(order) // rows
+            layer,
+            shape,
+            tables,
+            config,
+            channel_tiles=len(order) // rows,
+            pixels=_stream_pixels(stream, residual_source, config),
         )
     else:
         source = streams[layer.source]
@@ -170,10 +175,10 @@ def _convolution_tiles(
     layer: ConvolutionLayer,
     shape: Geometry,
     tables: ConvolutionTables,
-    stream: StreamLayout | None,
     config: AcceleratorConfig,
     *,
     channel_tiles: int,
+    pixels: int | None,
 ) -> tuple[tuple[Tile, ...], tuple[Tile, ...]]:
     """Tiles of a layer, and the pieces of each if a pool window is too large for one."""
     pool = layer.pool
@@ -196,19 +201,29 @@ def _convolution_tiles(
         capacity,
         tables.strip_cycles(config) * channel_tiles,
         config.array.columns,
-        pixels=_spilled_pixels(stream, config, channel_tiles),
+        pixels=pixels,
     )
     return tuple(tiles), ()
 
 
-def _spilled_pixels(
-    stream: StreamLayout | None, config: AcceleratorConfig, channel_tiles: int
+def _stream_pixels(
+    stream: StreamLayout | None, residual: StreamLayout | None, config: AcceleratorConfig
 ) -> int | None:
-    """Pixels of a tile whose stored stream fits half of the spilled vectors, if it may go there."""
+    """Most pixels of a tile, so that blocks of streams that may leave the chip fit their places.
+
+    Two blocks of the stored stream must fit the spilled vectors, two of the residual half of the
+    stream memory.
+    """
     memory = config.memory
-    if stream is None or not memory.spill_vectors or stream.vectors <= memory.stream_vectors // 2:
-        return None
-    return max(1, memory.spill_vectors // 2 // channel_tiles)
+    limits = [
+        max(1, room // (2 * layout.blocks))
+        for layout, room in (
+            (stream, memory.spill_vectors),
+            (residual, memory.stream_vectors // 2),
+        )
+        if layout is not None and layout.vectors > memory.stream_vectors // 2
+    ]
+    return min(limits, default=None) if memory.spill_vectors else None
 
 
 def _too_large(name: str, window: tuple[int, int]) -> ProgramError:

@@ -264,6 +264,13 @@ def _units(
     if by_part and plan.tables is not None:
         parts = range(len(plan.tables.parts))
         return [Unit(plan, tile, 1, part) for tile in range(plan.channel_tiles) for part in parts]
+    residual, memory = plan.residual_source, config.memory
+    if memory.spill_vectors and residual is not None:
+        # Two blocks of the residual must fit the stream memory if it lies outside; a block is a
+        # tile at least.
+        largest = max(tile.height * tile.width for tile in plan.tiles)
+        if residual.vectors > memory.stream_vectors // 2:
+            group = min(group, max(1, memory.stream_vectors // 2 // largest))
     if config.spills and plan.plane_output is not None and group < plan.channel_tiles:
         # What a unit writes may go to the external memory: whole words of each pixel.
         together = max(1, WORD // config.array.rows // plan.plane_output.slots)

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from compiler.compile import compile_network
-from compiler.program import Program
+from compiler.program import Program, ProgramError
 from golden.example_model import calibrated_network, example_images
 from golden.export import export_model
+from golden.graph import ModelError
 from golden.integer_network import IntegerNetwork
 from golden.lowering import lower
 from golden.onnx_import import import_model
@@ -24,6 +25,7 @@ from hw.config import preset
 
 from .cosimulation import simulate
 from .report import Report
+from .simulator import SimulatorError
 from .traffic import traffic_of
 
 __all__ = ["CASES", "Case", "Outcome", "run_cases"]
@@ -99,15 +101,19 @@ class Outcome:
 
 
 def run_cases(
-    cases: Sequence[Case], out: Path, console: Console, *, report: Callable[[Outcome], None]
+    cases: Sequence[Case], out: Path, console: Console, *, failed: Callable[[str], None]
 ) -> list[Outcome]:
-    """Run what has not been run with the same program; results stay in ``out``."""
+    """Run what has not been run with the same program; results stay in ``out``.
+
+    ``failed`` hears of the cases that cannot be run, and why; the others go on.
+    """
     outcomes = []
     for number, case in enumerate(cases, 1):
         console.rule(f"{case.name} on {case.preset} ({number} of {len(cases)})")
-        outcome = _run(case, out / case.name, out / "builds", console)
-        report(outcome)
-        outcomes.append(outcome)
+        try:
+            outcomes.append(_run(case, out / case.name, out / "builds", console))
+        except (ModelError, ProgramError, SimulatorError) as error:
+            failed(f"{case.name} on {case.preset}: {error}")
     return outcomes
 
 
@@ -230,16 +236,18 @@ def main(names: tuple[str, ...], out: Path, lists: bool) -> None:
         known = ", ".join(case.name for case in CASES)
         console.print(f"error: network must be one of {known}, not {min(unknown)}", markup=False)
         sys.exit(2)
-    done: list[Outcome] = []
-    outcomes = run_cases(cases, out, console, report=done.append)
+    failures: list[str] = []
+    outcomes = run_cases(cases, out, console, failed=failures.append)
     console.print(outcome_table(outcomes))
+    for failure in failures:
+        console.print(f"error: {failure}", markup=False)
     console.print(
         "array: of the cycles, those that a full array needs; of least: words moved, weights and "
         "outside tensors once being 1;\nof bound: cycles, the slower one of array and memory at "
         "their best being 1",
         style="dim",
     )
-    sys.exit(0 if all(outcome.passed for outcome in outcomes) else 1)
+    sys.exit(0 if not failures and all(outcome.passed for outcome in outcomes) else 1)
 
 
 if __name__ == "__main__":

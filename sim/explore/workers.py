@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -190,18 +191,19 @@ class ClusterWorkers:
                     f"workers must live, but were lost again and again: {error}"
                 ) from error
             except FutureCancelledError as error:
-                # The network lives in the workers; who loses its last copy loses what needs it.
+                # Tasks that the scheduler has given up with the worker that had them.
                 losses += 1
                 if losses >= LOSSES:
                     raise WorkerError(
-                        f"workers must live, but the network was lost {losses} times in a row "
+                        f"workers must live, but tasks were lost {losses} times in a row "
                         f"with {len(left)} candidates left"
                     ) from error
 
     def _attempt(self, configs: Mapping[str, AcceleratorConfig]) -> Iterator[tuple[str, Outcome]]:
         from distributed import as_completed as as_arrived
 
-        network = self._client.scatter(self._network, broadcast=True)
+        # A task like the others, not scattered data: the scheduler makes it again if it is lost.
+        network = self._client.submit(pickle.loads, pickle.dumps(self._network), pure=False)
         futures = {
             self._client.submit(
                 _evaluate_there,
