@@ -246,9 +246,9 @@ def transfer_fields(
 
 
 def external_span(
-    layout: PlaneLayout, first: int, count: int, config: AcceleratorConfig
+    tensor: str, layout: PlaneLayout, first: int, count: int, config: AcceleratorConfig
 ) -> tuple[int, int]:
-    """First external word of channel blocks in a pixel, and the words that they take.
+    """First external word of channel blocks in a pixel of a tensor, and the words that they take.
 
     Raises:
         ProgramError: They do not begin and end between words.
@@ -261,7 +261,7 @@ def external_span(
     step = 2 * form.entries
     if begin % step or end % step:
         raise ProgramError(
-            f"channel blocks of a tensor in the external memory must begin at its words: "
-            f"granules {begin} to {end} must be multiples of {step}"
+            f"tensor {tensor}: channel blocks in the external memory must begin and end between "
+            f"its words, at multiples of {step} granules, not at {begin} and {end}"
         )
     return form.words_of(begin // 2), form.words_of((end - begin) // 2)

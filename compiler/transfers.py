@@ -148,7 +148,7 @@ class Transfers:
             assert layout is not None
             assert outputs is not None
             outside = self._addresses.external[outputs.tensor]
-            span = external_span(layout, unit.first, unit.count, self._config)
+            span = external_span(outputs.tensor, layout, unit.first, unit.count, self._config)
             entries = local_layout(layout, unit.count).pixel_stride // 2
             fields = transfer_fields(outside, part, span, entries)
             command = self._append(ACTIVATIONS, fields, self._plan.output[place], wait, store=1)

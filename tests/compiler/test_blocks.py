@@ -8,10 +8,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from compiler.block_plan import External, transfer_fields
+from compiler.block_plan import External, external_span, transfer_fields
 from compiler.blocks import Rectangle, block_cuts, cut_blocks
 from compiler.compile import compile_network
 from compiler.emit_fill import fill_fields
+from compiler.layout import PlaneLayout
 from compiler.placement import allocate
 from compiler.plan import plan_network
 from compiler.program import Program, ProgramError
@@ -168,6 +169,15 @@ def test_a_block_that_does_not_fit_is_refused_with_the_numbers() -> None:
     expected = r"^a block of the \w+ of layer \S+ must fit the activation memory: it needs \d+"
     with pytest.raises(ProgramError, match=expected):
         compile_network(network_of(4), crowded(activation_words=64))
+
+
+def test_channel_blocks_that_begin_within_a_word_are_refused_by_name() -> None:
+    layout = PlaneLayout(height=2, width=2, order=tuple(range(8)), planes=2, rows=4, unit=8)
+    config = crowded()
+    assert external_span("codes", layout, 0, 2, config) == (0, 1)
+    expected = r"^tensor codes: channel blocks in the external memory .* of 8 granules, not at 2 "
+    with pytest.raises(ProgramError, match=expected):
+        external_span("codes", layout, 1, 1, config)
 
 
 def test_streams_stay_on_chip_where_no_vectors_can_be_spilled() -> None:
