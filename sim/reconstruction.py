@@ -16,7 +16,13 @@ from hw.isa import INSTRUCTION_WORDS, Opcode, OutputKind, PoolOperation, decode
 
 from .trace import Events, Geometry, IntegerArray, Trace
 
-__all__ = ["Reconstruction", "block_places", "reconstruct", "reconstruct_accumulators"]
+__all__ = [
+    "Reconstruction",
+    "block_places",
+    "image_instructions",
+    "reconstruct",
+    "reconstruct_accumulators",
+]
 
 RAW_BITS = 32
 
@@ -185,7 +191,7 @@ def reconstruct(tensor: TensorInfo, trace: Trace, geometry: Geometry) -> Reconst
     return _from_granules(tensor, trace.activations.of_layer(tensor.layer), geometry)
 
 
-def _instructions(program: Program) -> Iterator[tuple[Opcode, dict[str, int]]]:
+def image_instructions(program: Program) -> Iterator[tuple[Opcode, dict[str, int]]]:
     """The instructions of one image in program order, END left out."""
     address = program.image_entry
     while True:
@@ -236,7 +242,7 @@ def _vector_places(
     """For each POST of the layer in order: row, column and block of its array vectors in order."""
     config: dict[str, int] = {}
     number = -1
-    for opcode, fields in _instructions(program):
+    for opcode, fields in image_instructions(program):
         if fields["layer"] != layer.tag or opcode not in (Opcode.POST_CONFIG, Opcode.POST):
             continue
         if opcode is Opcode.POST_CONFIG:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
 from compiler.program import Program
 from golden.integer_network import ConvolutionLayer, IntegerNetwork
 from hw.config import AcceleratorConfig
-from hw.isa import INSTRUCTION_WORDS, DmaTarget, Opcode, decode
+from hw.isa import INSTRUCTION_WORDS, DmaTarget, Opcode
 from hw.memory.packing import WORD, entry_formats
+
+from .reconstruction import image_instructions
 
 __all__ = ["Traffic", "traffic_of"]
 
@@ -34,7 +35,7 @@ class Traffic:
 
     @property
     def ratio(self) -> float:
-        """Words that are moved for each that must be."""
+        """Words that are moved for each that must be; below 1 where weights stay on chip."""
         return self.total / self.least
 
 
@@ -47,8 +48,8 @@ def traffic_of(program: Program, network: IntegerNetwork, config: AcceleratorCon
         config: Sizes.
     """
     formats = {target.value: form for target, form in entry_formats(config).items()}
-    moved: Counter[str] = Counter()
-    for opcode, fields in _instructions(program):
+    moved: Counter[str] = Counter({INSTRUCTIONS: INSTRUCTION_WORDS})  # END
+    for opcode, fields in image_instructions(program):
         moved[INSTRUCTIONS] += INSTRUCTION_WORDS
         if opcode is Opcode.DMA:
             runs = (fields["runs"] + 1) * (fields["rows"] + 1)
@@ -56,18 +57,6 @@ def traffic_of(program: Program, network: IntegerNetwork, config: AcceleratorCon
             words = runs * formats[fields["target"]].words_of(fields["count"])
             moved[f"{'store' if fields['store'] else 'load'} {kind}"] += words
     return Traffic(dict(moved), _least_words(program, network))
-
-
-def _instructions(program: Program) -> Iterator[tuple[Opcode, dict[str, int]]]:
-    """The instructions of one image, END included."""
-    address = program.image_entry
-    while True:
-        words = program.memory[address : address + INSTRUCTION_WORDS]
-        opcode, fields = decode(int.from_bytes(words.astype("<u4").tobytes(), "little"))
-        yield opcode, fields
-        if opcode is Opcode.END:
-            return
-        address += INSTRUCTION_WORDS
 
 
 def _least_words(program: Program, network: IntegerNetwork) -> int:
