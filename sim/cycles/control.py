@@ -167,7 +167,12 @@ class Gate:
     def level(self) -> int:
         """Instructions that the queue holds in this cycle, as its writer sees it, and those that
         were pushed ahead."""
-        return len(self._queue) + (self._popped_at == self._agenda.now)
+        return len(self._queue) + self.popped
+
+    @property
+    def popped(self) -> bool:
+        """An instruction has left the queue in this cycle, which its writer sees in the next one."""
+        return self._popped_at == self._agenda.now
 
     @property
     def busy(self) -> bool:

@@ -123,7 +123,10 @@ class Fetch:
         assert gate is not None
         assert instruction is not None
         self._blocked = gate.level >= QUEUE_DEPTH
-        if not self._blocked:
+        if self._blocked:
+            if gate.popped:
+                self.room(gate)
+        else:
             self._current = None
             gate.push(instruction, self._agenda.now)
             self._free_from = self._agenda.now + 1
