@@ -171,7 +171,7 @@ class Gate:
 
     @property
     def popped(self) -> bool:
-        """An instruction has left the queue in this cycle, which its writer sees in the next one."""
+        """An instruction leaves the queue in this cycle; its writer sees that in the next one."""
         return self._popped_at == self._agenda.now
 
     @property
