@@ -45,7 +45,15 @@ from .report import Report, make_report, print_report
 from .simulator import RUN_LOG, Simulator, SimulatorError, tail
 from .trace import Geometry
 
-__all__ = ["SIMULATORS", "Bench", "cosimulate", "make_simulator", "random_images", "simulate"]
+__all__ = [
+    "SIMULATORS",
+    "VERILOG_FOLDER",
+    "Bench",
+    "cosimulate",
+    "make_simulator",
+    "random_images",
+    "simulate",
+]
 
 SIMULATORS = ("verilator", "icarus")
 OUT = Path("build/sim")

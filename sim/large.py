@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from compiler.compile import compile_network
 from compiler.program import Program, ProgramError
 from golden.example_model import calibrated_network, example_images
 from golden.export import export_model
 from golden.graph import ModelError
-from golden.integer_network import IntegerNetwork
 from golden.lowering import lower
 from golden.onnx_import import import_model
-from hw.config import preset
+from hw.config import AcceleratorConfig, preset
 
-from .cosimulation import simulate
-from .report import Report
+from .cosimulation import VERILOG_FOLDER, simulate
+from .design import verilog_digest
+from .large_figures import (
+    LEGEND,
+    Figures,
+    Outcome,
+    figures_of,
+    figures_table,
+    load_figures,
+    save_summary,
+    write_text,
+)
+from .profile import REPORT_FILE, Clock, Profile, profile_program
+from .profile_pictures import draw_profile, draw_roofline
+from .roofline import roofline_markdown
 from .simulator import SimulatorError
-from .traffic import traffic_of
 
-__all__ = ["CASES", "Case", "Outcome", "run_cases"]
+__all__ = ["CASES", "Case", "known_figures", "make_model", "run_cases"]
 
 OUT = Path("build") / "sim-large"
-CYCLES_PER_WORD = 2
-"""Of the SDRAM's 16 pins, at best."""
+BUILDS = "builds"
+SUMMARY = "summary.md"
 
 
 @dataclass(frozen=True)
@@ -71,79 +80,51 @@ CASES = (
 """In the order in which they run: the quick ones first."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What was found of one case."""
-
-    name: str
-    preset: str
-    program: str
-    """Hash of the program: another one is run again."""
-    passed: bool
-    cycles: int
-    images_per_second: float
-    """At the clock that the preset asks for."""
-    array: float
-    """Cycles of a full array for all binary multiply-accumulates, as a share."""
-    words: int
-    """Over the port of the external memory."""
-    least_words: int
-    bound: float
-    """Cycles for each that array or memory, whichever is slower, would take at best."""
-    seconds: float
-    """Wall time of the simulation."""
-    simulated_cycles_per_second: float
-    moved: dict[str, int]
-
-    @property
-    def traffic(self) -> float:
-        return self.words / self.least_words
-
-
 def run_cases(
     cases: Sequence[Case], out: Path, console: Console, *, failed: Callable[[str], None]
-) -> list[Outcome]:
-    """Run what has not been run with the same program; results stay in ``out``.
+) -> list[Figures]:
+    """Run what has not been run with the same program and design; results stay in ``out``.
 
     ``failed`` hears of the cases that cannot be run, and why; the others go on.
     """
-    outcomes = []
+    found = []
     for number, case in enumerate(cases, 1):
         console.rule(f"{case.name} on {case.preset} ({number} of {len(cases)})")
         try:
-            outcomes.append(_run(case, out / case.name, out / "builds", console))
+            found.append(_run(case, out / case.name, out / BUILDS, console))
         except (ModelError, ProgramError, SimulatorError) as error:
             failed(f"{case.name} on {case.preset}: {error}")
-    return outcomes
+    return found
 
 
-def _run(case: Case, folder: Path, builds: Path, console: Console) -> Outcome:
-    """One case; the model, the images, the report and the outcome stay in ``folder``."""
+def _run(case: Case, folder: Path, builds: Path, console: Console) -> Figures:
+    """One case; the model, the images, rooflines, the report and figures stay in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     model, images = folder / "model.onnx", folder / "images.npz"
     if not images.exists():
-        _make_model(case, model, images, console)
-    network = lower(import_model(model))
-    program = compile_network(network, preset(case.preset))
+        make_model(case, model, images, console)
+    network, config = lower(import_model(model)), preset(case.preset)
+    program = compile_network(network, config)
+    profile = _profile(case, program, config, folder / f"profile-{case.preset}")
     digest = hashlib.sha256(program.to_bytes()).hexdigest()
+    design = verilog_digest(config, builds / VERILOG_FOLDER)
     known = folder / f"outcome-{case.preset}.json"
-    if known.exists():
-        outcome = Outcome(**json.loads(known.read_text()))
-        if outcome.program == digest and outcome.passed:
-            console.print("known: the same program has passed")
-            return outcome
-    result = simulate(
-        model, images, preset_name=case.preset, out=builds, waves=False, console=console
-    )
-    result.save(folder)
-    outcome = _outcome(case, network, program, digest, result)
-    partial = known.with_suffix(".part")
-    partial.write_text(json.dumps(asdict(outcome), indent=1) + "\n")
-    partial.replace(known)
-    return outcome
+    outcome = Outcome.load(known)
+    if outcome and (outcome.program, outcome.design) == (digest, design) and outcome.is_equal:
+        console.print("known: the same program gave equal values on the same design")
+    else:
+        report = simulate(
+            model, images, preset_name=case.preset, out=builds, waves=False, console=console
+        )
+        report.save(folder)
+        outcome = Outcome.of_report(report, name=case.name, program=digest, design=design)
+        outcome.save(known)
+    figures = figures_of(outcome, network=network, program=program, config=config, profile=profile)
+    figures.save(folder / f"figures-{case.preset}.json")
+    return figures
 
 
-def _make_model(case: Case, model: Path, images: Path, console: Console) -> None:
+def make_model(case: Case, model: Path, images: Path, console: Console) -> None:
     """A calibrated model with seeded weights, and one image like those that calibrated it."""
     import numpy as np
 
@@ -155,57 +136,24 @@ def _make_model(case: Case, model: Path, images: Path, console: Console) -> None
         np.savez(images, images=example_images(network.image_shape, 1, seed=2))
 
 
-def _outcome(
-    case: Case,
-    network: IntegerNetwork,
-    program: Program,
-    digest: str,
-    result: Report,
-) -> Outcome:
-    config, cycles = preset(case.preset), result.cycles_per_image
-    traffic = traffic_of(program, network, config)
-    ideal = sum(layer.binary_macs for layer in program.layers) / config.array.binary_macs_per_cycle
-    best = max(ideal, CYCLES_PER_WORD * traffic.least)
-    return Outcome(
-        name=case.name,
-        preset=case.preset,
-        program=digest,
-        passed=result.passed,
-        cycles=cycles,
-        images_per_second=config.clock_mhz * 1e6 / cycles if cycles else 0.0,
-        array=ideal / cycles if cycles else 0.0,
-        words=traffic.total,
-        least_words=traffic.least,
-        bound=cycles / best,
-        seconds=result.seconds.get("simulate", 0.0),
-        simulated_cycles_per_second=result.simulated_cycles_per_second,
-        moved=traffic.moved,
-    )
+def _profile(case: Case, program: Program, config: AcceleratorConfig, folder: Path) -> Profile:
+    """The cycle model's profile; its report, roofline and pictures are drawn if it is new."""
+    clock = Clock(mhz=config.clock_mhz, is_routed=False, source=f"preset {config.name}")
+    profile = profile_program(program, config, model=case.name, clock=clock)
+    report, last = folder / REPORT_FILE, folder / "roofline.png"
+    if not (last.exists() and report.exists() and report.read_text() == profile.to_json()):
+        last.unlink(missing_ok=True)
+        profile.save(folder)
+        write_text(folder / "roofline.md", roofline_markdown(profile))
+        draw_profile(profile, folder / "profile.png")
+        draw_roofline(profile, last)
+    return profile
 
 
-def outcome_table(outcomes: Sequence[Outcome]) -> Table:
-    """One line for each case."""
-    table = Table(
-        *("network", "preset", "values", "cycles", "images/s", "array", "words", "of least"),
-        *("of bound", "simulated"),
-        box=None,
-    )
-    for column in table.columns[3:]:
-        column.justify = "right"
-    for entry in outcomes:
-        table.add_row(
-            entry.name,
-            entry.preset,
-            "equal" if entry.passed else "[red]DIFFER[/]",
-            f"{entry.cycles:,}",
-            f"{entry.images_per_second:.2f}",
-            f"{entry.array:.1%}",
-            f"{entry.words:,}",
-            f"{entry.traffic:.2f}",
-            f"{entry.bound:.2f}",
-            f"{entry.seconds:.0f} s",
-        )
-    return table
+def known_figures(out: Path) -> list[Figures]:
+    """Of all cases that have been run, by this call or an earlier one."""
+    paths = (out / case.name / f"figures-{case.preset}.json" for case in CASES)
+    return [figures for path in paths if (figures := load_figures(path))]
 
 
 @click.command()
@@ -223,7 +171,8 @@ def main(names: tuple[str, ...], out: Path, lists: bool) -> None:
 
     NAMES are cases such as resnet18-w2a2, or networks; without them all run, which takes hours.
     Weights are seeded, quantizers fitted to seeded images. A run that was interrupted goes on with
-    the network at which it stopped.
+    the network at which it stopped. summary.md has a table of all networks; each network's folder
+    has its profile and its roofline, as pictures and as a table.
     """
     console = Console()
     if lists:
@@ -237,17 +186,18 @@ def main(names: tuple[str, ...], out: Path, lists: bool) -> None:
         console.print(f"error: network must be one of {known}, not {min(unknown)}", markup=False)
         sys.exit(2)
     failures: list[str] = []
-    outcomes = run_cases(cases, out, console, failed=failures.append)
-    console.print(outcome_table(outcomes))
+    found = run_cases(cases, out, console, failed=failures.append)
+    console.print(figures_table(found))
+    for figures in found:
+        if figures.difference:
+            console.print(f"{figures.name}: {figures.difference}", markup=False)
     for failure in failures:
         console.print(f"error: {failure}", markup=False)
-    console.print(
-        "array: of the cycles, those that a full array needs; of least: words moved, weights and "
-        "outside tensors once being 1;\nof bound: cycles, the slower one of array and memory at "
-        "their best being 1",
-        style="dim",
-    )
-    sys.exit(0 if not failures and all(outcome.passed for outcome in outcomes) else 1)
+    console.print(LEGEND, style="dim")
+    summary = out / SUMMARY
+    save_summary(known_figures(out), summary)
+    console.print(f"written: {summary}; rooflines are in {out}/NETWORK/profile-PRESET")
+    sys.exit(0 if not failures and all(figures.passed for figures in found) else 1)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from hw.memory.packing import WORD, entry_formats
 
 from .reconstruction import image_instructions
 
-__all__ = ["Traffic", "traffic_of"]
+__all__ = ["Traffic", "traffic_of", "weight_bits"]
 
 INSTRUCTIONS = "instructions"
+TENSORS = (DmaTarget.ACTIVATIONS.name.lower(), DmaTarget.STREAMS.name.lower())
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ class Traffic:
     @property
     def total(self) -> int:
         return sum(self.moved.values())
+
+    @property
+    def activations(self) -> int:
+        """Words of tensors: activations, streams, the image and the result."""
+        return sum(words for name, words in self.moved.items() if name.endswith(TENSORS))
+
+    @property
+    def tables(self) -> int:
+        """Words of weights and of the other tables."""
+        return self.total - self.activations - self.moved[INSTRUCTIONS]
 
     @property
     def ratio(self) -> float:
@@ -59,9 +70,14 @@ def traffic_of(program: Program, network: IntegerNetwork, config: AcceleratorCon
     return Traffic(dict(moved), _least_words(program, network))
 
 
-def _least_words(program: Program, network: IntegerNetwork) -> int:
+def weight_bits(network: IntegerNetwork) -> int:
+    """Bits of all weight planes."""
     layers = [layer for layer in network.layers if isinstance(layer, ConvolutionLayer)]
-    bits = sum(layer.weight_planes.size for layer in layers)
+    return sum(layer.weight_planes.size for layer in layers)
+
+
+def _least_words(program: Program, network: IntegerNetwork) -> int:
+    bits = weight_bits(network)
     for tensor in program.tensors:
         if tensor.blocks:
             bits += 2 * tensor.height * tensor.width * tensor.channels * tensor.planes
