@@ -32,6 +32,8 @@ BAR_INCHES = 0.26
 DPI = 100
 LABEL_INCHES = 0.17
 """Least distance of labels above one another."""
+LABEL_LENGTH = 40
+"""Of longer names the middle is left out."""
 LABEL_OFFSET, EDGE_LABEL_OFFSET = 0.025, 0.05
 """Of labels to the right of their points, in widths of the axes."""
 
@@ -137,11 +139,11 @@ def draw_roofline(profile: Profile, path: Path) -> None:
         title_fontsize=8,
         frameon=False,
     )
-    figure.text(0.02, 0.02, "\n".join(_notes(profile, rates, resident)), fontsize=8, va="bottom")
+    figure.text(0.02, 0.02, "\n".join(_notes(profile, shown, resident)), fontsize=8, va="bottom")
     save_figure(figure, path)
 
 
-def _notes(profile: Profile, rates: list[float], resident: list[LayerProfile]) -> list[str]:
+def _notes(profile: Profile, shown: list[LayerProfile], resident: list[LayerProfile]) -> list[str]:
     """What the picture cannot show."""
     notes = []
     if resident:
@@ -149,14 +151,27 @@ def _notes(profile: Profile, rates: list[float], resident: list[LayerProfile]) -
             f"Right edge: {_layers(len(resident))} that move no data over the port; their tables "
             "and activations stay on the chip."
         )
-    if max(rates, default=0) > profile.binary_macs_per_cycle:
+    if any(_is_above(profile, layer) for layer in shown):
         notes.append(
             "Above the roof: part of the layer's work was done before the layer before it ended."
         )
-    if len(rates) < len(profile.layers):
-        missing = len(profile.layers) - len(rates)
+    if len(shown) < len(profile.layers):
+        missing = len(profile.layers) - len(shown)
         notes.append(f"Not shown: {_layers(missing)} without binary MACs or cycles.")
     return notes
+
+
+def _is_above(profile: Profile, layer: LayerProfile) -> bool:
+    array, port = profile.binary_macs_per_cycle, profile.port_bytes_per_cycle
+    return layer.binary_macs > array * layer.cycles or layer.external_bytes > port * layer.cycles
+
+
+def _short(name: str) -> str:
+    """A name as a label: its begin and end, if it is long."""
+    if len(name) <= LABEL_LENGTH:
+        return name
+    half = LABEL_LENGTH // 2
+    return f"{name[:half]}...{name[-half:]}"
 
 
 def _layers(count: int) -> str:
@@ -178,7 +193,7 @@ def _draw_points(
     heights = spread([y for _, y in points], LABEL_INCHES / size)
     for layer, (x, y), height in zip(layers, points, heights, strict=True):
         axes.annotate(
-            layer.name,
+            _short(layer.name),
             (x, y),
             (x + offset, height),
             xycoords="axes fraction",

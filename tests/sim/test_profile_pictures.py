@@ -125,15 +125,25 @@ def test_roofline_has_the_layers_at_their_places(tmp_path: Path, drawn: list[Fig
 
 def test_roofline_notes_what_it_cannot_show(tmp_path: Path, drawn: list[Figure]) -> None:
     path = tmp_path / "roofline.png"
-    draw_roofline(profile(LAYERS), path)
+    first = replace(LAYERS[0], external_bytes=2800)  # as many as the port moves in 700 cycles
+    draw_roofline(profile([first, *LAYERS[1:]]), path)
     draw_roofline(profile([replace(LAYERS[0], binary_macs=10**6)]), path)
-    all_notes, other = ("\n".join(texts(figure)) for figure in drawn)
+    draw_roofline(profile([replace(first, external_bytes=2801)]), path)
+    all_notes, other, ahead = ("\n".join(texts(figure)) for figure in drawn)
     assert "Right edge: 2 layers that move no data" in all_notes
     assert "Not shown: 1 layer without binary MACs" in all_notes
     assert "Above the roof" not in all_notes
     assert "Right edge" not in other
     assert "Not shown" not in other
     assert "Above the roof" in other
+    assert "Above the roof" in ahead
+
+
+def test_long_names_are_cut_in_the_middle(tmp_path: Path, drawn: list[Figure]) -> None:
+    name = "norm_last" + ".part1" * 12 + ".identity"
+    draw_roofline(profile([replace(LAYERS[0], name=name)]), tmp_path / "roofline.png")
+    labels = [text for text in texts(drawn[0]) if text.startswith("norm_last")]
+    assert labels == [f"{name[:20]}...{name[-20:]}"]
 
 
 def test_labels_of_many_layers_do_not_overlap(tmp_path: Path, drawn: list[Figure]) -> None:
