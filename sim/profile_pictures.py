@@ -32,6 +32,8 @@ BAR_INCHES = 0.26
 DPI = 100
 LABEL_INCHES = 0.17
 """Least distance of labels above one another."""
+LABELS = 60
+"""Layers with names under the roofline: those of most cycles."""
 LABEL_LENGTH = 40
 """Of longer names the middle is left out."""
 LABEL_OFFSET, EDGE_LABEL_OFFSET = 0.025, 0.05
@@ -98,7 +100,8 @@ def draw_roofline(profile: Profile, path: Path) -> None:
     rates = [layer.binary_macs / layer.cycles for layer in shown]
     bottom, top = min([roof / 4, *(rate / 2 for rate in rates)]), 2 * max([roof, *rates])
 
-    height = max(6.5, 2.2 + LABEL_INCHES * max(len(resident), len(moving)))
+    named = {id(layer) for layer in sorted(shown, key=lambda layer: -layer.cycles)[:LABELS]}
+    height = max(6.5, 2.2 + LABEL_INCHES * min(LABELS, max(len(resident), len(moving))))
     figure = Figure(figsize=(11, height))
     axes = figure.add_axes((0.08, 1.1 / height, 0.73, 1 - 1.6 / height))
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, top))
@@ -118,8 +121,8 @@ def draw_roofline(profile: Profile, path: Path) -> None:
         va="bottom",
         fontsize=9,
     )
-    _draw_points(axes, moving, places, "o", LABEL_OFFSET)
-    _draw_points(axes, resident, [right] * len(resident), ">", EDGE_LABEL_OFFSET)
+    _draw_points(axes, moving, places, "o", LABEL_OFFSET, named)
+    _draw_points(axes, resident, [right] * len(resident), ">", EDGE_LABEL_OFFSET, named)
     axes.set_xlabel("binary MACs per byte that the layer moves over the external memory port")
     axes.set_ylabel("binary MACs per cycle")
     axes.set_title(f"{profile.model} on {profile.preset}: the layers and their limits")
@@ -155,6 +158,8 @@ def _notes(profile: Profile, shown: list[LayerProfile], resident: list[LayerProf
         notes.append(
             "Above the roof: part of the layer's work was done before the layer before it ended."
         )
+    if len(shown) > LABELS:
+        notes.append(f"Named: the {LABELS} layers of most cycles.")
     if len(shown) < len(profile.layers):
         missing = len(profile.layers) - len(shown)
         notes.append(f"Not shown: {_layers(missing)} without binary MACs or cycles.")
@@ -179,19 +184,30 @@ def _layers(count: int) -> str:
 
 
 def _draw_points(
-    axes: Axes, layers: list[LayerProfile], xs: list[float], marker: str, offset: float
+    axes: Axes,
+    layers: list[LayerProfile],
+    xs: list[float],
+    marker: str,
+    offset: float,
+    named: set[int],
 ) -> None:
-    """Points, and their names ``offset`` of the axes' width to the right of them."""
+    """Points, and for the layers with these identities their names, ``offset`` of the axes' width
+    to the right of them."""
     if not layers:
         return
     rates = [layer.binary_macs / layer.cycles for layer in layers]
     colours = [COLOURS[Cause(layer.limit)] for layer in layers]
     axes.scatter(xs, rates, c=colours, marker=marker, s=42, clip_on=False, zorder=3)
+    labels = [
+        (layer, x, rate)
+        for layer, x, rate in zip(layers, xs, rates, strict=True)
+        if id(layer) in named
+    ]
     size = axes.figure.get_size_inches()[1] * axes.get_position().height
     to_axes = axes.transData + axes.transAxes.inverted()
-    points = [to_axes.transform(point) for point in zip(xs, rates, strict=True)]
+    points = [to_axes.transform((x, rate)) for _, x, rate in labels]
     heights = spread([y for _, y in points], LABEL_INCHES / size)
-    for layer, (x, y), height in zip(layers, points, heights, strict=True):
+    for (layer, _, _), (x, y), height in zip(labels, points, heights, strict=True):
         axes.annotate(
             _short(layer.name),
             (x, y),

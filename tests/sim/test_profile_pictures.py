@@ -139,6 +139,19 @@ def test_roofline_notes_what_it_cannot_show(tmp_path: Path, drawn: list[Figure])
     assert "Above the roof" in ahead
 
 
+def test_of_very_many_layers_the_longest_have_names(tmp_path: Path, drawn: list[Figure]) -> None:
+    layers = [
+        replace(LAYERS[index % 2], name=f"layer{index}", cycles=1000 + index) for index in range(70)
+    ]
+    draw_roofline(profile(layers), tmp_path / "roofline.png")
+    found = texts(drawn[0])
+    assert {text for text in found if text.startswith("layer")} == {
+        f"layer{index}" for index in range(10, 70)
+    }
+    assert any("Named: the 60 layers of most cycles." in text for text in found)
+    assert sum(len(points.get_offsets()) for points in drawn[0].axes[0].collections) == 70
+
+
 def test_long_names_are_cut_in_the_middle(tmp_path: Path, drawn: list[Figure]) -> None:
     name = "norm_last" + ".part1" * 12 + ".identity"
     draw_roofline(profile([replace(LAYERS[0], name=name)]), tmp_path / "roofline.png")
