@@ -101,9 +101,9 @@ def draw_roofline(profile: Profile, path: Path) -> None:
     bottom, top = min([roof / 4, *(rate / 2 for rate in rates)]), 2 * max([roof, *rates])
 
     named = {id(layer) for layer in sorted(shown, key=lambda layer: -layer.cycles)[:LABELS]}
-    height = max(6.5, 2.2 + LABEL_INCHES * min(LABELS, max(len(resident), len(moving))))
+    height = max(6.5, 2.4 + LABEL_INCHES * min(LABELS, max(len(resident), len(moving))))
     figure = Figure(figsize=(11, height))
-    axes = figure.add_axes((0.08, 1.1 / height, 0.73, 1 - 1.6 / height))
+    axes = figure.add_axes((0.08, 1.3 / height, 0.73, 1 - 1.8 / height))
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, top))
     axes.plot([ridge, right], [roof, roof], color="black")
     axes.plot([left, ridge], [left * port, roof], color="black", linestyle="--")
