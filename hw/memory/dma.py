@@ -316,5 +316,5 @@ class DmaEngine(wiring.Component):
 def words_of(form: EntryFormat, count: Value) -> Value:
     """``form.words_of`` in gateware: shifts and additions of a constant, no multiplier."""
     terms = [count << bit for bit in range(form.words.bit_length()) if form.words >> bit & 1]
-    bits = sum(terms[1:], start=terms[0])
-    return (bits + (form.entries - 1)) >> exact_log2(form.entries)
+    parts = sum(terms[1:], start=terms[0])
+    return (parts + (form.entries - 1)) >> exact_log2(form.entries)

@@ -78,7 +78,7 @@ def unpacked(
             came.append(found)
             cycles.append(cycle)
 
-    simulate(dut, testbench)
+    simulate(dut, testbench, cycles_maximum=10_000)
     return sent, came, cycles
 
 
