@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from hw.config import AcceleratorConfig
-from hw.memory.packing import WORD
 
 from .passes import Pass
 
@@ -46,9 +45,7 @@ def _pack_bits(bits: np.ndarray) -> np.ndarray:
 
 def weight_words(weights: np.ndarray) -> np.ndarray:
     """``bool [tiles, words, rows, lanes]`` as items of lanes bits, rows innermost."""
-    lanes = weights.shape[-1]
-    padding = 0 if WORD % lanes == 0 else -lanes % WORD
-    return _pack_bits(np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, padding))))
+    return _pack_bits(weights)
 
 
 def coefficient_words(coefficients: np.ndarray, config: AcceleratorConfig) -> np.ndarray:

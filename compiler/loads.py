@@ -75,15 +75,17 @@ def table_load(
     if addresses == 0 or not unit.loads(table):
         return None
     form = entry_formats(config)[TARGETS[table]]
-    step = max(1, form.entries // form.rows)
+    piece = form.words_of(form.step * form.rows)
+    words = _packed(table, unit, bases, config)
+    words = np.pad(words, (0, -len(words) % piece))
     return Load(
         tag=unit.plan.tag,
         target=TARGETS[table],
         address=bases[table],
         addresses=addresses,
         rows=form.rows,
-        step=step,
-        words=_packed(table, unit, bases, config).reshape(-(-addresses // step), -1),
+        step=form.step,
+        words=words.reshape(-1, piece),
     )
 
 

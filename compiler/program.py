@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 MAGIC = b"LQFPGA1\n"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 TensorKind = str
 """One of "image", "planes" (activation memory), "stream" (stream memory), "raw" (logits)."""
 

@@ -41,7 +41,7 @@ class Accelerator:
     """Runs compiled programs on the device of ``client``.
 
     The device is asked who it is when the object is made; :class:`AcceleratorError` tells if that
-    is no accelerator, or one with other registers than these.
+    is no accelerator, or one of another release.
 
     Args:
         client: Link to the device.

@@ -45,7 +45,8 @@ INSTRUCTION_WIDTH = 256
 INSTRUCTION_WORDS = INSTRUCTION_WIDTH // 32
 SEMAPHORES = 10
 SEMAPHORE_WIDTH = 6
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+"""Of registers, instructions and external data formats: the host refuses any other device."""
 
 
 class IsaError(ValueError):

@@ -18,7 +18,7 @@ from compiler.program import Program, TensorInfo
 from golden.fixed_point import round_shift, saturate
 from hw import isa
 from hw.config import AcceleratorConfig
-from hw.memory.packing import bit_items, entry_formats
+from hw.memory.packing import entry_formats
 
 from .reconstruction import block_places
 
@@ -206,14 +206,12 @@ class FunctionalSimulator:
 
     def _items(self, address: int, count: int, width: int) -> np.ndarray:
         """``count`` items of ``width`` bits as bool [count, width]."""
-        item = bit_items(width)
-        place = 32 * item["words"] // item["entries"]
-        words = -(-count * place // 32)
+        words = -(-count * width // 32)
         bits = np.unpackbits(
             self.external[address : address + words].astype("<u4").view(np.uint8),
             bitorder="little",
         )
-        return bits[: count * place].reshape(count, place)[:, :width].astype(bool)
+        return bits[: count * width].reshape(count, width).astype(bool)
 
     def _dma(self, f: Fields) -> None:
         """All runs of a command; on chip they lie one behind the other."""

@@ -299,7 +299,7 @@ class DmaEngine(wiring.Component):
 
     def _entry(self, unpacker: EntryUnpacker, target: DmaTarget) -> Value:
         """The entry of ``target`` without the padding of its external form."""
-        bits = unpacker.entries.payload[unpacker.entry_bits(target)]
+        bits = unpacker.entry(target)
         if target == DmaTarget.PASSES:
             return bits
         if target == DmaTarget.THRESHOLDS:
@@ -315,6 +315,6 @@ class DmaEngine(wiring.Component):
 
 def words_of(form: EntryFormat, count: Value) -> Value:
     """``form.words_of`` in gateware: shifts and additions of a constant, no multiplier."""
-    groups = (count + (form.entries - 1)) >> exact_log2(form.entries)
-    terms = [groups << bit for bit in range(form.words.bit_length()) if form.words >> bit & 1]
-    return sum(terms[1:], start=terms[0])
+    terms = [count << bit for bit in range(form.words.bit_length()) if form.words >> bit & 1]
+    parts = sum(terms[1:], start=terms[0])
+    return (parts + (form.entries - 1)) >> exact_log2(form.entries)

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from math import ceil
+from functools import cached_property, lru_cache
+from math import ceil, gcd
 
 from hw.config import AcceleratorConfig
 from hw.isa import DmaTarget
@@ -17,27 +17,46 @@ WORD = 32
 
 @dataclass(frozen=True, kw_only=True)
 class EntryFormat:
-    """How the entries of one target lie in the external memory."""
+    """How the entries of one target lie in the external memory: without gaps, low bits first.
+
+    Each DMA instruction begins with a word of its own, so the pattern of entries and words is the
+    same after every ``words`` words.
+    """
 
     depth: int
     """Entries of the target (per row)."""
     rows: int
     """Memories that are loaded in turns, rows innermost."""
     words: int
-    """Words per entry."""
+    """Words that ``entries`` entries fill."""
     entries: int = 1
-    """Entries per word; more than 1 only if ``words`` is 1."""
+    """Fewest entries that fill whole words: a power of two."""
+
+    @property
+    def width(self) -> int:
+        """Bits of an entry, with its padding."""
+        return WORD * self.words // self.entries
+
+    @property
+    def step(self) -> int:
+        """Fewest addresses whose entries, those of all rows, fill whole words."""
+        return max(1, self.entries // self.rows)
+
+    @cached_property
+    def completed(self) -> tuple[int, ...]:
+        """How many entries end in each of ``words`` words."""
+        ends = [WORD * word // self.width for word in range(self.words + 1)]
+        return tuple(after - before for before, after in zip(ends, ends[1:], strict=False))
 
     def words_of(self, count: int) -> int:
         """Words that ``count`` entries take."""
-        return -(-count // self.entries) * self.words
+        return -(-count * self.words // self.entries)
 
 
 def bit_items(width: int) -> dict[str, int]:
-    """Words and entries of items of ``width`` bits: several share a word if they fill it."""
-    if WORD % width == 0:
-        return {"words": 1, "entries": WORD // width}
-    return {"words": ceil(width / WORD), "entries": 1}
+    """Words and entries of items of ``width`` bits."""
+    common = gcd(width, WORD)
+    return {"words": width // common, "entries": WORD // common}
 
 
 @lru_cache(maxsize=64)

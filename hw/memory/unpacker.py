@@ -1,8 +1,9 @@
 """External memory words to entries of the on-chip memories."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.isa import DmaTarget
 from hw.memory.packing import WORD, EntryFormat
@@ -11,10 +12,11 @@ __all__ = ["EntryUnpacker"]
 
 
 class EntryUnpacker(wiring.Component):
-    """Collects the words of an entry, or takes several entries out of a word.
+    """Finds the entries in a stream of words, in which they lie one behind the other.
 
-    Words enter a shift register at the top, so the entry of a target with n words is in its
-    upper n words (:meth:`entry_bits`). One word or one entry per cycle, whichever is more.
+    Words enter a shift register at the top. An entry ends in the newest word, at one of ``entries``
+    places of its format, so a multiplexer of so many inputs takes it out (:meth:`entry`). One word
+    or one entry per cycle, whichever is more.
 
     Parameters
     ----------
@@ -24,8 +26,10 @@ class EntryUnpacker(wiring.Component):
 
     def __init__(self, formats: dict[DmaTarget, EntryFormat]) -> None:
         self._formats = formats
-        self._words = max(form.words for form in formats.values())
-        self._shares = sorted({form.entries for form in formats.values()})
+        self._words = max(
+            -(-(gap + form.width) // WORD) for form in formats.values() for gap in _gaps(form)
+        )
+        places = max(form.entries for form in formats.values())
         super().__init__(
             {
                 # One cycle: forget what is left of the last command.
@@ -34,56 +38,64 @@ class EntryUnpacker(wiring.Component):
                 "target": In(DmaTarget),
                 # External memory words.
                 "words": In(stream.Signature(unsigned(WORD))),
-                # Shift register with the entry.
+                # Shift register with an entry.
                 "entries": Out(stream.Signature(unsigned(WORD * self._words))),
+                # Number of the entry, modulo the entries that fill whole words.
+                "place": Out(max(1, exact_log2(places))),
             }
         )
 
-    def entry_bits(self, target: DmaTarget) -> slice:
-        """Where ``target`` has its entry in the shift register; its word 0 comes first."""
-        return slice(WORD * (self._words - self._formats[target].words), WORD * self._words)
+    def entry(self, target: DmaTarget) -> Value:
+        """The entry, if ``target`` is the target of the command."""
+        form = self._formats[target]
+        end = WORD * self._words
+        found = [self.entries.payload[end - gap - form.width : end - gap] for gap in _gaps(form)]
+        if len(found) == 1:
+            return found[0]
+        return Array(found)[self.place[: exact_log2(form.entries)]]
 
     def elaborate(self, platform):
         m = Module()
         words, entries = self.words, self.entries
-        word_last_index = Signal(range(self._words))
-        entry_last_index = Signal(range(self._shares[-1]))
-        word_index = Signal(range(self._words))
-        entry_index = Signal.like(entry_last_index)
-        entry_last = Signal()
+        word_index = Signal(range(max(form.words for form in self._formats.values())))
+        word_last_index = Signal.like(word_index)
+        # An entry ends in the word that comes; no other one ends in the newest word.
+        ends_entry = Signal()
+        ends_word = Signal()
 
+        is_last = word_index == word_last_index
+        m.d.comb += [
+            ends_entry.eq(is_last),
+            ends_word.eq(1),
+            words.ready.eq(~entries.valid | (entries.ready & ends_word)),
+        ]
         with m.Switch(self.target):
             for target, form in self._formats.items():
                 with m.Case(target):
-                    m.d.sync += [
-                        word_last_index.eq(form.words - 1),
-                        entry_last_index.eq(form.entries - 1),
-                    ]
-        m.d.comb += [
-            entry_last.eq(entry_index == entry_last_index),
-            words.ready.eq(~entries.valid | (entries.ready & entry_last)),
-        ]
+                    m.d.sync += word_last_index.eq(form.words - 1)
+                    if form.entries > 1:
+                        place = self.place[: exact_log2(form.entries)]
+                        within = [word for word, ends in enumerate(form.completed) if not ends]
+                        followed = [n for n, gap in enumerate(_gaps(form)) if gap >= form.width]
+                        m.d.comb += [
+                            ends_entry.eq(~word_index.matches(*within)),
+                            ends_word.eq(~place.matches(*followed)),
+                        ]
         with m.If(entries.valid & entries.ready):
-            m.d.sync += entry_index.eq(Mux(entry_last, 0, entry_index + 1))
-            self._shift_entry(m, entry_last_index)
-            with m.If(entry_last):
+            m.d.sync += self.place.eq(self.place + 1)
+            with m.If(ends_word):
                 m.d.sync += entries.valid.eq(0)
         with m.If(words.valid & words.ready):
-            is_last = word_index == word_last_index
             m.d.sync += [
                 entries.payload.eq(Cat(entries.payload[WORD:], words.payload)),
-                entries.valid.eq(is_last),
+                entries.valid.eq(ends_entry),
                 word_index.eq(Mux(is_last, 0, word_index + 1)),
             ]
         with m.If(self.start):
-            m.d.sync += [entries.valid.eq(0), word_index.eq(0), entry_index.eq(0)]
+            m.d.sync += [entries.valid.eq(0), word_index.eq(0), self.place.eq(0)]
         return m
 
-    def _shift_entry(self, m: Module, last_index: Signal) -> None:
-        """The next of several entries of the newest word moves to the bottom of that word."""
-        newest = self.entries.payload[-WORD:]
-        with m.Switch(last_index):
-            for entries in self._shares:
-                if entries > 1:
-                    with m.Case(entries - 1):
-                        m.d.sync += newest.eq(newest >> (WORD // entries))
+
+def _gaps(form: EntryFormat) -> list[int]:
+    """Bits of the newest word above each entry."""
+    return [-(number + 1) * form.width % WORD for number in range(form.entries)]

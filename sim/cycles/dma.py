@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 from hw.config import AcceleratorConfig
@@ -83,6 +84,8 @@ class DmaModel:
         self._offered: Instruction | None = None
         self._accepted = 0
         self._form: EntryFormat
+        self._unpacking: Iterator[int] = iter(())
+        """Cycles for which the unpacker is busy with each of the words to come."""
         self._shared: WritePort | None = None
         """The port through which the entries are written, if it is not the DMA engine's alone."""
         self._is_stream = False
@@ -135,6 +138,7 @@ class DmaModel:
         self._words_left = self._form.words_of(command["count"])
         self._entries_left = command["count"]
         self._external = external
+        self._unpacking = itertools.cycle(max(1, count) for count in self._form.completed)
         self._ready = self._part = self._held = 0
         self._agenda.at(now + REQUEST_CYCLES, self._port.ask_dma)
         if command["store"]:
@@ -182,16 +186,17 @@ class DmaModel:
 
     def _load_table(self) -> None:
         """Nothing but the memory stalls: one word or one entry per cycle."""
-        entries = self._form.entries
-        ready = self._ready
-        for arrival in self._arrivals:
-            ready = max(arrival, ready) + entries
+        ready = last = self._ready
+        for arrival, busy in zip(self._arrivals, self._unpacking, strict=False):
+            last = max(arrival, ready)
+            ready = last + busy
         self._ready = ready
-        last = ready - entries
         self._port.end_burst(last)
         self._burst_left = 0
         if not self._words_left:
-            self._finish(last + (self._entries_left - 1) % entries + 1)
+            form, count = self._form, self._entries_left
+            before = (form.words_of(count) - 1) * form.entries // form.words
+            self._finish(last + count - before)
 
     def _load_shared(self, port: WritePort) -> None:
         """As far as the post engine's writes are known; then again when the next entry is due."""

@@ -66,16 +66,16 @@ def dma_of(stage: Stage) -> list[dict[str, int]]:
 def weights(addresses: int, config: AcceleratorConfig, address: int = 0) -> Load:
     """Weights whose external words are all different."""
     form = entry_formats(config)[isa.DmaTarget.WEIGHTS]
-    step = max(1, form.entries // form.rows)
-    words = np.arange(form.words_of(addresses * form.rows), dtype=np.uint32)
+    pieces = -(-addresses // form.step)
+    words = np.arange(pieces * form.words_of(form.step * form.rows), dtype=np.uint32)
     return Load(
         tag=3,
         target=isa.DmaTarget.WEIGHTS,
         address=address,
         addresses=addresses,
         rows=form.rows,
-        step=step,
-        words=words.reshape(-(-addresses // step), -1),
+        step=form.step,
+        words=words.reshape(pieces, -1),
     )
 
 
@@ -85,7 +85,7 @@ def test_table_that_is_larger_than_a_stage_is_cut_between_weight_words(name: str
     load = weights(400, config, address=100)
     width = load.words.shape[1]
     rows, lanes = config.array.rows, config.array.lanes
-    assert width == (rows * lanes // 32 if 32 % lanes == 0 else rows * -(-lanes // 32))
+    assert width == rows * lanes // 32
     stages = cut_stages([load], config)
     assert len(stages) == -(-load.words.size // (1008 // width * width))
     address, content = 100, []
@@ -114,6 +114,18 @@ def test_table_with_two_addresses_in_a_word_is_cut_where_a_word_ends() -> None:
     held = [stage.memory[: stage.entry].tolist() for stage in stages]
     assert [len(words) for words in held] == [1008, 493]
     assert held[0] + held[1] == load.words.ravel().tolist()
+
+
+def test_odd_weight_words_are_cut_where_two_addresses_end_with_a_word() -> None:
+    config = sized(1024, "tiny")
+    config = replace(config, array=replace(config.array, granules=3))  # 4 rows of 12 bits
+    load = weights(2 * 400 + 1, config)
+    assert load.words.shape == (401, 3)
+    stages = cut_stages([load], config)
+    loads = [dma for stage in stages for dma in dma_of(stage)]
+    assert [dma["address"] for dma in loads] == [0, 2 * 336]
+    assert [dma["count"] for dma in loads] == [4 * 2 * 336, 4 * (2 * 64 + 1)]
+    assert [stage.entry for stage in stages] == [3 * 336, 3 * 65]
 
 
 def test_stages_are_filled_as_far_as_whole_entries_go() -> None:
@@ -160,7 +172,7 @@ def test_shipped_model_has_the_same_tables_on_chip_with_any_number_of_stages() -
             np.testing.assert_array_equal(loaded, getattr(one, table), table)
 
 
-@pytest.mark.parametrize("granules", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("granules", [1, 2, 3, 5, 8, 9])
 def test_tables_of_any_step_reach_the_chip_through_several_stages(granules: int) -> None:
     limits = RandomLimits(image=(5, 8), channels=10, planes=3, blocks=(1, 2), kernels=(1, 2, 3))
     small = lower(import_bytes(model_bytes(random_model(3, limits))))

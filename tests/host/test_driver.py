@@ -147,8 +147,8 @@ def test_program_of_another_preset_is_refused() -> None:
 @pytest.mark.parametrize(
     ("identity", "message"),
     [
-        (0x12345678, "must have the identity 0x4c514601 of an accelerator, not 0x12345678"),
-        (IDENTITY_MAGIC | 99, "must have the identity 0x4c514601 of this release, not 0x4c514663"),
+        (0x12345678, "must have the identity 0x4c514602 of an accelerator, not 0x12345678"),
+        (IDENTITY_MAGIC | 99, "must have the identity 0x4c514602 of this release, not 0x4c514663"),
     ],
 )
 def test_other_devices_are_refused(identity: int, message: str) -> None:

@@ -29,13 +29,18 @@ WIDE = replace(
     array=replace(TINY.array, rows=32),
     datapath=replace(TINY.datapath, comparators=5),
 )
-# Items that neither fill a word nor a number of words.
+# Items that neither fill a word nor a number of words: 12, 24, 40 and 72 bits; 48 in `LARGE`.
 ODD = replace(TINY, name="odd", array=replace(TINY.array, granules=3))
+THREE = replace(TINY, name="three", array=replace(TINY.array, rows=8, granules=3))
+FIVE = replace(TINY, name="five", array=replace(TINY.array, rows=8, granules=5))
 DENSE = replace(TINY, name="dense", array=replace(TINY.array, rows=8, granules=9))
 # Weights and activations with different numbers of items in a word.
 MIXED = replace(TINY, name="mixed", array=replace(TINY.array, granules=1))
 HALVES = replace(TINY, name="halves", array=replace(TINY.array, granules=4))
-CONFIGS = {config.name: config for config in (TINY, SMALL, LARGE, WIDE, ODD, DENSE, MIXED, HALVES)}
+CONFIGS = {
+    config.name: config
+    for config in (TINY, SMALL, LARGE, WIDE, ODD, THREE, FIVE, DENSE, MIXED, HALVES)
+}
 WORDS = 4096
 TENSORS = (DmaTarget.ACTIVATIONS, DmaTarget.STREAMS)
 TABLES = [target for target in DmaTarget if target not in TENSORS]
@@ -139,7 +144,7 @@ def run(
 
 
 def random_entry(config: AcceleratorConfig, target: DmaTarget, rng: Random):
-    """An entry as the table holds it, and its external words (not for shared words)."""
+    """An entry as the table holds it, and its external words (of an item that is alone)."""
     lanes = config.array.lanes
 
     def split(value: int, width: int) -> list[int]:
@@ -178,10 +183,9 @@ def external_image(config: AcceleratorConfig, target: DmaTarget, count: int, rng
     entries = [random_entry(config, target, rng) for _ in range(count)]
     values = [value for value, _ in entries]
     is_item = target in (DmaTarget.WEIGHTS, DmaTarget.ACTIVATIONS)
-    width = item_width(config, target) if is_item else 0
-    if not is_item or 32 % width:
-        return values, [word for _, words in entries for word in words]
-    return values, pack(values, width)
+    if is_item:
+        return values, pack(values, item_width(config, target))
+    return values, [word for _, words in entries for word in words]
 
 
 def item_width(config: AcceleratorConfig, target: DmaTarget) -> int:
@@ -189,9 +193,9 @@ def item_width(config: AcceleratorConfig, target: DmaTarget) -> int:
 
 
 def pack(values: list[int], width: int) -> list[int]:
-    share = 32 // width
-    groups = [values[first : first + share] for first in range(0, len(values), share)]
-    return [sum(v << (width * place) for place, v in enumerate(group)) for group in groups]
+    """One stream of bits, low bits first, in whole words."""
+    bits = sum(value << (width * place) for place, value in enumerate(values))
+    return [bits >> 32 * word & 0xFFFFFFFF for word in range(-(-len(values) * width // 32))]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

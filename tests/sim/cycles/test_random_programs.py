@@ -29,6 +29,9 @@ PROGRAMS = 30
 SDRAM_PRESETS = range(10, 12)
 """Presets whose external memory is an SDRAM of the board."""
 SDRAM_PROGRAMS = 8
+BOARD_PRESET = 12
+"""Preset with weight words of 48 bits, as the largest board has: two in three external words."""
+BOARD_PROGRAMS = 12
 DRAWS = 200
 """Models drawn for each preset; the compiler refuses those that do not fit."""
 LATENCIES = 4
@@ -99,6 +102,23 @@ def test_every_layer_and_counter_equals_the_rtl(tmp_path: Path, number: int) -> 
 def test_every_layer_and_counter_equals_the_rtl_with_an_sdram(tmp_path: Path, number: int) -> None:
     name = list(SDRAM_PARTS)[number % 2]
     require_equal(tmp_path, with_sdram(random_config(number), name), number, SDRAM_PROGRAMS)
+
+
+@pytest.mark.slow
+def test_every_layer_and_counter_equals_the_rtl_with_the_lanes_of_a_board(tmp_path: Path) -> None:
+    config = random_config(BOARD_PRESET)
+    config = replace(config, array=replace(config.array, rows=8, granules=6))
+    assert config.array.lanes == preset("ulx3s-85f").array.lanes
+    require_equal(tmp_path, config, BOARD_PRESET, BOARD_PROGRAMS, latency=1)
+
+
+def test_presets_have_weight_words_that_lie_across_words_of_the_external_memory() -> None:
+    """The RTL is compared with wide and narrow ones."""
+    numbers = (*PRESETS, *SDRAM_PRESETS)
+    lanes = {random_config(number).array.lanes for number in numbers}
+    odd = [width for width in lanes if width % 32 and 32 % width]
+    assert min(odd) < 32 < max(odd)
+    assert lanes & {4, 8, 16, 32}
 
 
 def require_equal(
