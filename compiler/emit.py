@@ -202,6 +202,8 @@ class Emitter:
         views = self._whole_views(plan)
         post: dict[str, int] = {}
         every = -(-len(plan.tiles) // READY_SIGNALS)
+        # While this unit is computed.
+        self._load_tables(index + 1)
         for number, tile in enumerate(plan.tiles):
             post = self._emit_tile(unit, bases, tile, self._whole_source(plan), 0, views)
             final = number + 1 == len(plan.tiles)
@@ -221,6 +223,8 @@ class Emitter:
         assert unit.part is not None
         part = plan.tables.parts[unit.part]
         self._compute_needs = self.loaded_compute.signalled
+        self._post_needs = self.loaded_post.signalled
+        self._load_tables(index + 1)
         source = self._whole_source(plan)
         assert source is not None
         self._append_fill(plan, *part_fields(part.part, source), 0)
@@ -229,7 +233,6 @@ class Emitter:
         self.consumed.signal(compute)
         if not unit.ends_group:
             return None
-        self._post_needs = self.loaded_post.signalled
         post = self._emit_posts(unit, bases, tile, self._whole_views(plan))
         if last_of_layer and plan.plane_output is not None:
             self._signal_rows(plan, plan.layer.output_shape[0], post)
