@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 MAGIC = b"LQFPGA1\n"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 TensorKind = str
 """One of "image", "planes" (activation memory), "stream" (stream memory), "raw" (logits)."""
 
@@ -123,6 +123,10 @@ class LayerInfo:
     """Binary multiply-accumulates of the layer: MACs x weight planes x activation planes."""
     tensors: tuple[str, ...]
     """Names of the tensors that the layer writes."""
+    pool_stride: tuple[int, int] = (1, 1)
+    """Rows and columns of the convolution from one pool window to the next."""
+    pool_padding: tuple[int, int] = (0, 0)
+    """Rows and columns above and left of the convolution that the first pool window covers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from hw.memory.packing import WORD, EntryFormat, entry_formats
 from .agenda import Agenda
 from .control import Gate
 from .instructions import Instruction
-from .memory_port import MemoryPort
+from .memory_port import MemoryPort, ReadBurst
 from .ports import ReadPort, WritePort
 
 __all__ = ["DmaModel"]
@@ -96,8 +96,8 @@ class DmaModel:
         self._moves_from = 0
         self._external = 0
         """External word of the next burst."""
-        self._arrivals: Iterator[int] = iter(())
-        """Cycles from which the words of the granted burst can be taken."""
+        self._burst: ReadBurst
+        """The granted burst of a load."""
         self._burst_left = 0
         """Words of the granted burst that have not moved."""
         self._item = self._part = 0
@@ -174,7 +174,7 @@ class DmaModel:
             if self._sending:
                 self._agenda.at(self._moves_from, self._send)
             return
-        self._arrivals = iter(self._port.read(address, self._burst_left))
+        self._burst = self._port.read(address, self._burst_left)
         if self._shared is not None:
             self._load_shared(self._shared)
         else:
@@ -184,8 +184,8 @@ class DmaModel:
         """Nothing but the memory stalls: one word or one entry per cycle."""
         entries = self._form.entries
         ready = self._ready
-        for arrival in self._arrivals:
-            ready = max(arrival, ready) + entries
+        for _ in range(self._burst_left):
+            ready = self._burst.take(ready) + entries
         self._ready = ready
         last = ready - entries
         self._port.end_burst(last)
@@ -214,7 +214,7 @@ class DmaModel:
             if not self._burst_left:
                 break
             # A word moves into the unpacker; the last one of an entry fills it.
-            cycle = max(next(self._arrivals), ready)
+            cycle = self._burst.take(ready)
             ready = cycle + 1
             self._burst_left -= 1
             if not self._burst_left:
