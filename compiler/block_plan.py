@@ -16,7 +16,7 @@ from .units import LayerPlan
 
 __all__ = ["BlockPlan", "External", "plan_blocks", "transfer_fields"]
 
-RUN_OVERHEAD = 6
+RUN_OVERHEAD = 14
 """Words that a run of a transfer costs beyond its own."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from golden.integer_network import ConvolutionLayer
 
-from .tiling import StreamTile, Tile
+from .tiling import Geometry, PoolTile, Tile
 from .units import LayerPlan
 
 __all__ = ["Block", "Rectangle", "block_cuts", "cut_blocks"]
@@ -92,11 +92,13 @@ def _convolution_block(plan: LayerPlan, tiles: tuple[Tile, ...]) -> Block:
     filled = max(tile.x + plan.filled_width for tile in tiles)
     height, width, _ = layer.input_shape
     kernel = layer.weight_planes.shape[2:4]
+    outputs = Rectangle(y, x, bottom - y, right - x)
+    if shape.overlaps:
+        return Block(tiles, _read_by_pool(plan, shape, tiles), None, outputs)
     first_y = y * layer.stride[0] - layer.padding[0]
     first_x = x * layer.stride[1] - layer.padding[1]
     rows = _clip(first_y, (bottom - 1) * layer.stride[0] - layer.padding[0] + kernel[0], height)
     columns = _clip(first_x, (filled - 1) * layer.stride[1] - layer.padding[1] + kernel[1], width)
-    outputs = Rectangle(y, x, bottom - y, right - x)
     residual = None
     if layer.residual is not None:
         residual = _scaled(outputs, (layer.residual.window, layer.residual.window))
@@ -109,6 +111,20 @@ def _convolution_block(plan: LayerPlan, tiles: tuple[Tile, ...]) -> Block:
             y // pool_y, x // pool_x, outputs.height // pool_y, outputs.width // pool_x
         ),
     )
+
+
+def _read_by_pool(plan: LayerPlan, shape: Geometry, tiles: tuple[Tile, ...]) -> Rectangle:
+    """Pixels that the windows of tiles read, and what is filled beyond a narrower tile."""
+    height, width, _ = plan.layer.input_shape
+    places = [tile for tile in tiles if isinstance(tile, PoolTile)]
+    top, left = (min(tile.source[axis] for tile in places) for axis in (0, 1))
+    bottom = max(
+        tile.source[0] + (tile.height - 1) * shape.stride[0] + tile.window[0] for tile in places
+    )
+    filled = (plan.tile_width - 1) * shape.stride[1] + shape.kernel[1]
+    right = min(width, max(tile.source[1] for tile in places) + filled)
+    assert bottom <= height
+    return Rectangle(top, left, bottom - top, right - left)
 
 
 def _scaled(rectangle: Rectangle, factors: tuple[int, int]) -> Rectangle:
@@ -125,12 +141,12 @@ def _clip(low: int, high: int, size: int) -> tuple[int, int]:
 def _stream_blocks(plan: LayerPlan, cut: tuple[int, int]) -> Iterator[Block]:
     stride = plan.layer.pool.stride if plan.layer.pool is not None else (1, 1)
     for whole in plan.tiles:
-        assert isinstance(whole, StreamTile)
+        assert isinstance(whole, PoolTile)
         for dy in range(0, whole.height, cut[0]):
             for dx in range(0, whole.width, cut[1]):
                 height, width = min(cut[0], whole.height - dy), min(cut[1], whole.width - dx)
                 first = (whole.source[0] + dy * stride[0], whole.source[1] + dx * stride[1])
-                tile = StreamTile(whole.y + dy, whole.x + dx, height, width, first, whole.window)
+                tile = PoolTile(whole.y + dy, whole.x + dx, height, width, first, whole.window)
                 source = Rectangle(
                     *first,
                     (height - 1) * stride[0] + whole.window[0],

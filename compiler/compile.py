@@ -167,6 +167,8 @@ def _layer_info(plan: LayerPlan) -> LayerInfo:
         source_label=layer.source_label,
         binary_macs=macs * weight_bits * planes,
         tensors=_written(plan),
+        pool_stride=(1, 1) if layer.pool is None else layer.pool.stride,
+        pool_padding=(0, 0) if layer.pool is None else layer.pool.padding[:2],
     )
 
 

@@ -18,7 +18,7 @@ from .layout import StreamLayout
 from .loads import Load, table_load
 from .placement import allocate, item_words
 from .program import BlockInfo
-from .tiling import Tile
+from .tiling import PoolTile, Tile
 from .tokens import InstructionList, TokenCounter
 from .transfers import Transfers
 from .units import LayerPlan, Plan, Table, Unit
@@ -202,6 +202,8 @@ class Emitter:
         views = self._whole_views(plan)
         post: dict[str, int] = {}
         every = -(-len(plan.tiles) // READY_SIGNALS)
+        # While this unit is computed.
+        self._load_tables(index + 1)
         for number, tile in enumerate(plan.tiles):
             post = self._emit_tile(unit, bases, tile, self._whole_source(plan), 0, views)
             final = number + 1 == len(plan.tiles)
@@ -221,6 +223,8 @@ class Emitter:
         assert unit.part is not None
         part = plan.tables.parts[unit.part]
         self._compute_needs = self.loaded_compute.signalled
+        self._post_needs = self.loaded_post.signalled
+        self._load_tables(index + 1)
         source = self._whole_source(plan)
         assert source is not None
         self._append_fill(plan, *part_fields(part.part, source), 0)
@@ -229,7 +233,6 @@ class Emitter:
         self.consumed.signal(compute)
         if not unit.ends_group:
             return None
-        self._post_needs = self.loaded_post.signalled
         post = self._emit_posts(unit, bases, tile, self._whole_views(plan))
         if last_of_layer and plan.plane_output is not None:
             self._signal_rows(plan, plan.layer.output_shape[0], post)
@@ -491,6 +494,13 @@ class Emitter:
         pixel = shape.pixel_granules * shape.stride[1]
         # Pieces of a pool window are rows, or parts of one, of a window that spans the tile.
         pool_h, pool_w = (1, 1) if plan.pieces else shape.pool
+        pixels, outer_x = tile.height * tile.width, tile.width // pool_w
+        outer, inner = (row * pool_h, pixel * pool_w), (row, pixel)
+        if isinstance(tile, PoolTile):
+            # Windows that overlap: the pixels of each, and their stride is that of the outputs.
+            pool_h, pool_w = tile.window
+            pixels, outer_x = pixels * pool_h * pool_w, tile.width
+            inner = shape.row_granules(plan.tile_width), shape.pixel_granules
         wait = self.loaded_compute.require(self._compute_needs, self.program, plan.tag)
         return self.program.append(
             isa.Opcode.COMPUTE,
@@ -500,7 +510,7 @@ class Emitter:
                 "signal": 1 << (isa.Semaphore.FREED_0 + half),
                 "half": half,
                 "tiles": len(channels),
-                "pixels": tile.height * tile.width,
+                "pixels": pixels,
                 "pass_first": bases[Table.PASSES] + passes.start,
                 "passes": len(passes),
                 "weight_base": weights,
@@ -511,11 +521,11 @@ class Emitter:
                 "partial": int(passes.stop < len(tables.passes)),
                 "inner_x": pool_w,
                 "inner_y": pool_h,
-                "outer_x": tile.width // pool_w,
-                "stride_inner_x": pixel,
-                "stride_inner_y": row,
-                "stride_outer_x": pixel * pool_w,
-                "stride_outer_y": row * pool_h,
+                "outer_x": outer_x,
+                "stride_inner_x": inner[1],
+                "stride_inner_y": inner[0],
+                "stride_outer_x": outer[1],
+                "stride_outer_y": outer[0],
             },
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from golden.integer_network import ConvolutionLayer
 
 from .parts import Part
-from .tiling import Tile
+from .tiling import PoolTile, Tile
 from .units import LayerPlan
 from .views import View
 
@@ -22,11 +22,16 @@ def fill_fields(plan: LayerPlan, tile: Tile, source: View) -> tuple[int, dict[st
     assert isinstance(layer, ConvolutionLayer)
     assert shape is not None
     height, width, _ = layer.input_shape
-    top, left = layer.padding[:2]
-    y0 = tile.y * layer.stride[0] - top
-    y1 = y0 + (tile.height - 1) * layer.stride[0] + layer.weight_planes.shape[2]
-    x0 = tile.x * layer.stride[1] - left
-    x1 = x0 + (plan.tile_width - 1) * layer.stride[1] + layer.weight_planes.shape[3]
+    if isinstance(tile, PoolTile):
+        y0, x0 = tile.source
+        y1 = y0 + (tile.height - 1) * shape.stride[0] + tile.window[0]
+        x1 = x0 + (plan.tile_width - 1) * shape.stride[1] + shape.kernel[1]
+    else:
+        top, left = layer.padding[:2]
+        y0 = tile.y * layer.stride[0] - top
+        y1 = y0 + (tile.height - 1) * layer.stride[0] + layer.weight_planes.shape[2]
+        x0 = tile.x * layer.stride[1] - left
+        x1 = x0 + (plan.tile_width - 1) * layer.stride[1] + layer.weight_planes.shape[3]
     rows = _clip(y0, y1, height)
     columns = _clip(x0, x1, width)
     image = plan.source is None

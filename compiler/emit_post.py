@@ -15,7 +15,7 @@ from hw import isa
 from hw.config import AcceleratorConfig
 
 from .placement import item_words
-from .tiling import StreamTile, Tile
+from .tiling import PoolTile, Tile
 from .units import LayerPlan, Table, Unit
 from .views import View
 
@@ -106,11 +106,13 @@ def _residual_fields(
     """Mode, shift, inner counts (y, x) and strides of the stream reads."""
     layer, source = plan.layer, views.residual
     window = layer.pool.window if layer.pool is not None else (1, 1)
+    if isinstance(tile, PoolTile):
+        window = tile.window
     stride = layer.pool.stride if layer.pool is not None else (1, 1)
     if not isinstance(layer, ConvolutionLayer):
         assert source is not None
-        assert isinstance(tile, StreamTile)
-        return isa.ResidualMode.ADD, layer.shift, tile.window, _steps(source, stride)
+        assert isinstance(tile, PoolTile)
+        return isa.ResidualMode.ADD, layer.shift, window, _steps(source, stride)
     if not residual or layer.residual is None or source is None:
         return isa.ResidualMode.NONE, 0, window, (0, 0, 0, 0)
     if layer.residual.window > 1:
@@ -135,11 +137,12 @@ def post_fields(
     pool_h, pool_w = plan.shape.pool if plan.shape is not None else (1, 1)
     stream_base = residual_base = code_base = 0
     vectors = tile.height * tile.width
+    if isinstance(tile, PoolTile):
+        vectors *= tile.window[0] * tile.window[1]
     if not isinstance(layer, ConvolutionLayer):
         assert source is not None
-        assert isinstance(tile, StreamTile)
+        assert isinstance(tile, PoolTile)
         residual_base = source.at(*tile.source) + first - source.channel
-        vectors *= tile.window[0] * tile.window[1]
     elif residual and layer.residual is not None and source is not None:
         window = layer.residual.window
         residual_base = source.at(tile.y * window, tile.x * window) + first - source.channel

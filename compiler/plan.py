@@ -8,12 +8,12 @@ from golden.integer_network import (
     FixedPointOutput,
     IntegerNetwork,
     Layer,
-    PoolKind,
     RawOutput,
 )
 from hw.config import AcceleratorConfig
 from hw.memory.packing import WORD
 
+from .block_plan import local_layout
 from .layout import PlaneLayout, StreamLayout, identity_order
 from .orders import channel_orders, plane_layouts
 from .parts import window_parts
@@ -24,8 +24,9 @@ from .tiling import (
     Geometry,
     Tile,
     choose_tiles,
+    cut_pool_tiles,
     geometry,
-    stream_tiles,
+    pool_tiles,
     window_pieces,
     window_tiles,
 )
@@ -35,6 +36,10 @@ __all__ = ["plan_network"]
 
 WINDOW_MAXIMUM = 15
 """Longest side of a pool window: the inner counters have 4 bits."""
+
+
+UNLIMITED = 1 << 30
+"""Pixels of a tile that nothing limits."""
 
 
 def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
@@ -101,11 +106,15 @@ def _plan_layer(
             tables,
             config,
             channel_tiles=len(order) // rows,
-            pixels=_stream_pixels(stream, residual_source, config),
+            pixels=min(
+                _stream_pixels(stream, residual_source, config),
+                _plane_pixels(_written_planes(layer, planes), len(order) // rows, config)
+                * (shape.pool[0] * shape.pool[1]),
+            ),
         )
     else:
         source = streams[layer.source]
-        windows = stream_tiles(layer)
+        windows = pool_tiles(layer)
         if any(max(tile.window) > WINDOW_MAXIMUM for tile in windows):
             raise _too_large(layer.name, max(tile.window for tile in windows))
         tiles = tuple(windows)
@@ -123,9 +132,7 @@ def _plan_layer(
         order=order,
         source=source,
         residual_source=residual_source,
-        plane_output=planes[layer.outputs.tensor]
-        if isinstance(layer.outputs, CodeOutput | FixedPointOutput)
-        else None,
+        plane_output=_written_planes(layer, planes),
         stream_output=_stream_output(layer, order, rows),
         shape=shape,
         tiles=tiles,
@@ -145,6 +152,12 @@ def _stream_output(layer: Layer, order: tuple[int, ...], rows: int) -> StreamLay
         raise ProgramError(f"layer {layer.name}: a stored stream must not be pooled in one layer")
     height, width, _ = layer.convolution_shape
     return StreamLayout(height=height, width=width, order=order, rows=rows)
+
+
+def _written_planes(layer: Layer, planes: dict[str, PlaneLayout | None]) -> PlaneLayout | None:
+    if isinstance(layer.outputs, CodeOutput | FixedPointOutput):
+        return planes[layer.outputs.tensor]
+    return None
 
 
 def _tables_of(
@@ -178,14 +191,12 @@ def _convolution_tiles(
     config: AcceleratorConfig,
     *,
     channel_tiles: int,
-    pixels: int | None,
+    pixels: int,
 ) -> tuple[tuple[Tile, ...], tuple[Tile, ...]]:
     """Tiles of a layer, and the pieces of each if a pool window is too large for one."""
-    pool = layer.pool
-    if pool is not None and pool.kind is PoolKind.MAXIMUM and pool.stride != pool.window:
-        raise ProgramError(f"layer {layer.name}: fused pool windows must not overlap")
-    if max(shape.pool) > WINDOW_MAXIMUM:
-        raise _too_large(layer.name, shape.pool)
+    for window in (shape.pool, shape.kernel if shape.overlaps else (1, 1)):
+        if max(window) > WINDOW_MAXIMUM:
+            raise _too_large(layer.name, window)
     if tables.parts:
         return (Tile(0, 0, 1, 1),), ()
     capacity = config.memory.column_granules
@@ -203,12 +214,14 @@ def _convolution_tiles(
         config.array.columns,
         pixels=pixels,
     )
+    if shape.overlaps:
+        return tuple(cut_pool_tiles(tiles, layer)), ()
     return tuple(tiles), ()
 
 
 def _stream_pixels(
     stream: StreamLayout | None, residual: StreamLayout | None, config: AcceleratorConfig
-) -> int | None:
+) -> int:
     """Most pixels of a tile, so that blocks of streams that may leave the chip fit their places.
 
     Two blocks of the stored stream must fit the spilled vectors, two of the residual half of the
@@ -223,7 +236,15 @@ def _stream_pixels(
         )
         if layout is not None and layout.vectors > memory.stream_vectors // 2
     ]
-    return min(limits, default=None) if memory.spill_vectors else None
+    return min(limits, default=UNLIMITED) if memory.spill_vectors else UNLIMITED
+
+
+def _plane_pixels(layout: PlaneLayout | None, blocks: int, config: AcceleratorConfig) -> int:
+    """Likewise for planes that may leave the chip: two blocks must fit half of the memory."""
+    if layout is None or not config.spills or layout.words <= config.memory.activation_words // 2:
+        return UNLIMITED
+    words = local_layout(layout, blocks).pixel_stride // 2
+    return max(1, config.memory.activation_words // 4 // words)
 
 
 def _too_large(name: str, window: tuple[int, int]) -> ProgramError:

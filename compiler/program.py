@@ -123,6 +123,10 @@ class LayerInfo:
     """Binary multiply-accumulates of the layer: MACs x weight planes x activation planes."""
     tensors: tuple[str, ...]
     """Names of the tensors that the layer writes."""
+    pool_stride: tuple[int, int] = (1, 1)
+    """Rows and columns of the convolution from one pool window to the next."""
+    pool_padding: tuple[int, int] = (0, 0)
+    """Rows and columns above and left of the convolution that the first pool window covers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from golden.integer_network import ConvolutionLayer, StreamLayer
+from golden.integer_network import ConvolutionLayer, Layer, Pool, PoolKind
 from hw.config import AcceleratorConfig
 
 from .layout import PlaneLayout
@@ -13,11 +13,12 @@ from .program import ProgramError
 
 __all__ = [
     "Geometry",
-    "StreamTile",
+    "PoolTile",
     "Tile",
     "choose_tiles",
+    "cut_pool_tiles",
     "geometry",
-    "stream_tiles",
+    "pool_tiles",
     "window_pieces",
     "window_tiles",
 ]
@@ -40,14 +41,14 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class StreamTile(Tile):
-    """A rectangle of a stream layer's outputs whose pool windows have one size.
+class PoolTile(Tile):
+    """A rectangle of pooled outputs whose windows, which may overlap, have one size.
 
     Windows that reach over the edge of the image are smaller, so they get tiles of their own.
     """
 
     source: tuple[int, int]
-    """Row and column of the first window in the stream tensor."""
+    """Row and column of the first window in the tensor that is pooled."""
     window: tuple[int, int]
 
 
@@ -58,6 +59,9 @@ class Geometry:
     An input pixel (image: a row patch, one per output column) has ``pixel_granules``; a patch
     already spans the kernel's width, so the image behaves like a kernel of width 1 and stride 1
     along x.
+
+    Where pool windows overlap, outputs are those after pooling, and a kernel is what such a window
+    reads: it is filled once, and computed pixel by pixel for each window.
     """
 
     kernel: tuple[int, int]
@@ -67,6 +71,13 @@ class Geometry:
     """Pool window: tiles are made of whole windows."""
     output: tuple[int, int]
     """Convolution outputs, height and width, that pooling uses."""
+    overlaps: bool = False
+    """Pool windows overlap, or reach over the edge of the image."""
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of the array for an output."""
+        return self.kernel[0] * self.kernel[1] if self.overlaps else 1
 
     def row_granules(self, width: int) -> int:
         """Granules of one buffer row for a tile of that many output columns."""
@@ -81,6 +92,8 @@ def geometry(
 ) -> Geometry:
     """Geometry of a layer; ``source`` None is the image."""
     kernel = layer.weight_planes.shape[2:4]
+    if layer.pool is not None and layer.pool.kind is PoolKind.MAXIMUM and _overlaps(layer.pool):
+        return _overlapping(layer, layer.pool, source)
     pool = layer.pool.window if layer.pool is not None else (1, 1)
     height, width = layer.convolution_shape[:2]
     output = (height // pool[0] * pool[0], width // pool[1] * pool[1])
@@ -104,6 +117,26 @@ def geometry(
         pixel_granules=8 * blocks,
         pool=pool,
         output=output,
+    )
+
+
+def _overlaps(pool: Pool) -> bool:
+    return pool.window != pool.stride or any(pool.padding)
+
+
+def _overlapping(layer: ConvolutionLayer, pool: Pool, source: PlaneLayout | None) -> Geometry:
+    is_plain = layer.weight_planes.shape[2:4] == layer.stride == (1, 1) and not any(layer.padding)
+    if source is None or not is_plain:
+        raise ProgramError(
+            f"layer {layer.name}: fused pool windows must not overlap, but behind a 1 x 1 kernel"
+        )
+    return Geometry(
+        kernel=pool.window,
+        stride=pool.stride,
+        pixel_granules=source.pixel_stride,
+        pool=(1, 1),
+        output=layer.output_shape[:2],
+        overlaps=True,
     )
 
 
@@ -132,7 +165,7 @@ def _cost(shape: Geometry, height: int, width: int, work: int, columns: int) -> 
     for tile_height, rows in _cuts(shape.output[0], height):
         fill = shape.granules(tile_height, width) // 2
         for tile_width, cols in _cuts(shape.output[1], width):
-            compute = -(-tile_height * tile_width // columns) * work
+            compute = -(-tile_height * tile_width * shape.vectors // columns) * work
             total += rows * cols * (max(fill, compute) + TILE_OVERHEAD)
             count += rows * cols
     return total, count
@@ -199,10 +232,10 @@ def window_pieces(shape: Geometry, capacity: int) -> tuple[Tile, ...]:
     )
 
 
-def stream_tiles(layer: StreamLayer) -> list[StreamTile]:
-    """The output of a stream layer, cut where the clipped size of the pool windows changes."""
+def pool_tiles(layer: Layer) -> list[PoolTile]:
+    """The output of a layer, cut where the clipped size of the pool windows changes."""
     if layer.pool is None:
-        return [StreamTile(0, 0, *layer.output_shape[:2], (0, 0), (1, 1))]
+        return [PoolTile(0, 0, *layer.output_shape[:2], (0, 0), (1, 1))]
     pool = layer.pool
     rows, columns = (
         _window_runs(
@@ -215,10 +248,29 @@ def stream_tiles(layer: StreamLayer) -> list[StreamTile]:
         for axis in (0, 1)
     )
     return [
-        StreamTile(y, x, height, width, (source_y, source_x), (window_y, window_x))
+        PoolTile(y, x, height, width, (source_y, source_x), (window_y, window_x))
         for y, height, source_y, window_y in rows
         for x, width, source_x, window_x in columns
     ]
+
+
+def cut_pool_tiles(tiles: Iterable[Tile], layer: ConvolutionLayer) -> list[PoolTile]:
+    """Tiles of a layer whose pool windows overlap, cut where the size of the windows changes."""
+    pool = layer.pool
+    assert pool is not None
+    cut = []
+    for tile in tiles:
+        for run in pool_tiles(layer):
+            y, x = max(tile.y, run.y), max(tile.x, run.x)
+            height = min(tile.y + tile.height, run.y + run.height) - y
+            width = min(tile.x + tile.width, run.x + run.width) - x
+            if height > 0 and width > 0:
+                first = (
+                    run.source[0] + (y - run.y) * pool.stride[0],
+                    run.source[1] + (x - run.x) * pool.stride[1],
+                )
+                cut.append(PoolTile(y, x, height, width, first, run.window))
+    return cut
 
 
 def _window_runs(

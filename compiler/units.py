@@ -210,6 +210,8 @@ def _pinned(plans: list[LayerPlan], capacity: int, config: AcceleratorConfig) ->
         """Cycles of computing per weight word."""
         assert plan.tables is not None
         pixels = sum(tile.height * tile.width for tile in plan.tiles)
+        if plan.shape is not None:
+            pixels *= plan.shape.vectors
         strips = -(-pixels // config.array.columns)
         return strips * plan.tables.strip_cycles(config) / plan.need(Table.WEIGHTS)
 

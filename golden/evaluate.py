@@ -95,7 +95,9 @@ class _Comparison:
     def __init__(self, graph: Graph, network: IntegerNetwork, content: bytes) -> None:
         self._graph = graph
         self._reference = IntegerReference(network)
-        self._codes = list(_code_outputs(network))
+        # Codes before pooling are not in the file.
+        known = {node.name for node in graph.nodes}
+        self._codes = [output for output in _code_outputs(network) if output.tensor in known]
         self._logits = _raw_output(network)
         self._names = [graph.output, *(output.tensor for output in self._codes)]
         self._session: onnxruntime.InferenceSession = model_session(content, self._names)

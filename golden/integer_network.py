@@ -124,7 +124,10 @@ class Affine:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pool window. Fused pooling never pads: lowering refuses or rewrites what would."""
+    """Pool window. Sums never overlap or leave the image: lowering refuses or rewrites what would.
+
+    Maxima may in stream layers, and behind a 1 x 1 convolution of stride 1 without padding.
+    """
 
     kind: PoolKind
     window: tuple[int, int]
@@ -133,7 +136,7 @@ class Pool:
     minimum: np.ndarray
     """bool [out_channels]: take the minimum instead (negative batch-norm scale folded before)."""
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """Top, left, bottom, right, only in stream layers: windows are clipped to the image."""
+    """Top, left, bottom, right: windows are clipped to the image."""
 
 
 @dataclass(frozen=True)

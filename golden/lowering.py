@@ -22,6 +22,7 @@ from golden.integer_network import (
 )
 from golden.lowering_match import match_layers
 from golden.lowering_plan import ConvolutionPlan, FixedTarget, Plan, StreamPlan
+from golden.lowering_pools import pool_on_codes
 from golden.lowering_rounding import Rounder
 from golden.lowering_scale import Formats, range_fraction
 from golden.lowering_source import PlaneSource, SourceTable
@@ -79,6 +80,7 @@ def lower(
     rounder = Rounder(plan, sources, arithmetic, options.weight_bits)
     formats = _choose_formats(plan, sources, rounder, arithmetic, options)
     layers: list[Layer] = [rounder.layer(layer, formats) for layer in plan.layers]
+    layers = pool_on_codes(layers)
     height, width, channels = sources.image_shape
     return IntegerNetwork(
         name=graph.name,

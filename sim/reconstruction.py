@@ -260,8 +260,10 @@ def _vector_places(
             inner_x = inner_y = 1
         index = np.arange(count)
         window, pixel = index % (inner_x * inner_y), index // (inner_x * inner_y)
-        rows = (y + pixel // config["outer_x"]) * inner_y + window // inner_x
-        columns = (x + pixel % config["outer_x"]) * inner_x + window % inner_x
+        # Windows are clipped to the image.
+        (step_y, step_x), (above, left) = layer.pool_stride, layer.pool_padding
+        rows = np.maximum((y + pixel // config["outer_x"]) * step_y - above, 0) + window // inner_x
+        columns = np.maximum((x + pixel % config["outer_x"]) * step_x - left, 0) + window % inner_x
         blocks = block + np.repeat(np.arange(fields["tiles"]), count)
         yield tensor, np.tile(rows, fields["tiles"]), np.tile(columns, fields["tiles"]), blocks
 

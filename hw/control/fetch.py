@@ -11,12 +11,12 @@ from hw.stream import StreamQueue
 
 __all__ = ["InstructionFetch"]
 
-BURST_WORDS = 2 * INSTRUCTION_WORDS
+BURST_WORDS = 4 * INSTRUCTION_WORDS
 BUFFER_WORDS = 2 * BURST_WORDS
 
 
 class InstructionFetch(wiring.Component):
-    """Reads ahead by up to four instructions; gives one per ``INSTRUCTION_WORDS`` cycles at best.
+    """Reads ahead by up to eight instructions; gives one per ``INSTRUCTION_WORDS`` cycles at best.
 
     A burst is asked for only when there is room for all of it, so the memory never waits. The
     reads may run beyond the program, even beyond the memory (which then gives zeros).

@@ -23,8 +23,9 @@ from hw.stream import connect_checked
 
 __all__ = ["DmaEngine"]
 
-BURST_WORDS = 64
-"""Longest burst: others wait for the port at most so long."""
+BURST_WORDS = 256
+"""Longest burst: others wait for the port at most so long. A page of the SDRAM."""
+BURST_BITS = exact_log2(BURST_WORDS)
 WORDS_WIDTH = 25
 
 
@@ -211,14 +212,14 @@ class DmaEngine(wiring.Component):
             m.d.sync += [
                 requests.valid.eq(1),
                 request.address.eq(address),
-                request.length.eq(Mux(long_burst, BURST_WORDS, left[:7])),
+                request.length.eq(Mux(long_burst, BURST_WORDS, left[:BURST_BITS])),
                 request.write.eq(command.store),
             ]
         with m.If(requests.valid & requests.ready):
             m.d.sync += [
                 requests.valid.eq(0),
-                left.eq(left - request.length[:7]),
-                address.eq(address + request.length[:7]),
+                left.eq(left - request.length[: BURST_BITS + 1]),
+                address.eq(address + request.length[: BURST_BITS + 1]),
                 sizing.eq(1),
             ]
 

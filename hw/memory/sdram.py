@@ -22,7 +22,7 @@ __all__ = ["PAD_CYCLES", "QUEUE_WORDS", "SdramController"]
 PAD_CYCLES = 2
 """Registers at the pins of a board: one on the way out, one on the way in."""
 QUEUE_WORDS = 64
-"""Words of the queue behind the data pins: a burst of that length never waits for its reader."""
+"""Words of the queue behind the data pins: a burst waits for a reader that is so far behind."""
 INITIAL_REFRESHES = 8
 
 

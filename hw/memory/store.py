@@ -14,8 +14,9 @@ __all__ = ["ActivationStore"]
 class ActivationStore(wiring.Component):
     """Reads ``count`` activation words and packs them like a load of activations unpacks them.
 
-    An activation word takes 2 cycles and, besides, one for each external word: with words of 32
-    bits 3 cycles, where the SDRAM takes 2. The rest of the last external word is zero.
+    A word is read while the one before is sent: an activation word takes 2 cycles, or as many as it
+    has external words if they are more; the first one is offered 4 cycles after ``start`` at the
+    earliest. The rest of the last external word is zero.
 
     Parameters
     ----------
@@ -51,49 +52,42 @@ class ActivationStore(wiring.Component):
         parts = max(1, self._word_width // WORD)
         address = Signal(17)
         left = Signal(20)
-        buffer = Signal(WORD * parts)
+        fetching, assembled = Signal(), Signal()
         item = Signal(range(items + 1))
         part = Signal(range(parts + 1))
+        assembly, buffer = Signal(WORD * parts), Signal(WORD * parts)
+        taken = Signal()
 
         m.d.comb += [
+            # What is assembled can move on, or will have moved when the next word comes.
+            self.read.valid.eq((left != 0) & ~fetching & ~(assembled & self.words.valid)),
             self.read.payload.eq(address),
             self.words.payload.eq(buffer[:WORD]),
+            taken.eq(self.words.valid & self.words.ready & (part == parts - 1)),
+            self.done.eq(taken & (left == 0) & ~fetching & ~assembled),
         ]
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.sync += [
-                    address.eq(self.address),
-                    left.eq(self.count),
-                    item.eq(0),
-                    part.eq(0),
-                    buffer.eq(0),
-                ]
-                with m.If(self.start):
-                    m.next = "READ"
-            with m.State("READ"):
-                m.d.comb += self.read.valid.eq(1)
-                with m.If(self.read.ready):
-                    m.d.comb += self.bad_address.eq(address >= self._depth)
-                    m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
-                    m.next = "FETCH"
-            with m.State("FETCH"):
-                m.d.sync += [
-                    buffer.word_select(item, self._word_width).eq(self.data),
-                    item.eq(item + 1),
-                ]
-                with m.If((item == items - 1) | (left == 0)):
-                    m.next = "SEND"
-                with m.Else():
-                    m.next = "READ"
-            with m.State("SEND"):
-                m.d.comb += self.words.valid.eq(1)
-                with m.If(self.words.ready):
-                    m.d.sync += [buffer.eq(buffer >> WORD), part.eq(part + 1)]
-                    with m.If(part == parts - 1):
-                        m.d.sync += [part.eq(0), item.eq(0)]
-                        with m.If(left == 0):
-                            m.d.comb += self.done.eq(1)
-                            m.next = "IDLE"
-                        with m.Else():
-                            m.next = "READ"
+        m.d.sync += fetching.eq(0)
+        with m.If(self.read.valid & self.read.ready):
+            m.d.comb += self.bad_address.eq(address >= self._depth)
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1), fetching.eq(1)]
+        with m.If(self.words.valid & self.words.ready):
+            m.d.sync += [buffer.eq(buffer >> WORD), part.eq(part + 1)]
+        with m.If(taken):
+            m.d.sync += [self.words.valid.eq(0), part.eq(0)]
+        with m.If(assembled & (~self.words.valid | taken)):
+            m.d.sync += [
+                buffer.eq(assembly),
+                self.words.valid.eq(1),
+                assembled.eq(0),
+                assembly.eq(0),
+                item.eq(0),
+            ]
+        with m.If(fetching):
+            m.d.sync += [
+                assembly.word_select(item, self._word_width).eq(self.data),
+                item.eq(item + 1),
+                assembled.eq((item == items - 1) | (left == 0)),
+            ]
+        with m.If(self.start):
+            m.d.sync += [address.eq(self.address), left.eq(self.count)]
         return m

@@ -13,8 +13,9 @@ from hw.memory.packing import WORD, EntryFormat, entry_formats
 from .agenda import Agenda
 from .control import Gate
 from .instructions import Instruction
-from .memory_port import MemoryPort
+from .memory_port import MemoryPort, ReadBurst
 from .ports import ReadPort, WritePort
+from .store import ActivationStoreModel
 
 __all__ = ["DmaModel"]
 
@@ -24,6 +25,8 @@ REQUEST_CYCLES = 3
 """From an accepted command to its first request."""
 NEXT_REQUEST_CYCLES = 2
 """From a granted request to the next one."""
+READ_CYCLES = 2
+"""From an accepted store of activations to the first word that is read."""
 VECTOR_CYCLES = 3
 """From an accepted store of streams to its first word."""
 
@@ -71,10 +74,15 @@ class DmaModel:
         self._gate = gate
         self._tables = tables
         self._writes = writes
-        self._reads = reads
         self._formats = entry_formats(config)
-        self._store_items = max(1, WORD // config.array.word_width)
-        self._store_parts = max(1, config.array.word_width // WORD)
+        self._activations = ActivationStoreModel(
+            agenda,
+            port,
+            reads,
+            items=max(1, WORD // config.array.word_width),
+            parts=max(1, config.array.word_width // WORD),
+            finished=self._finish,
+        )
         port.dma = self._granted
         self.busy_cycles = 0
         self.idle_from = 0
@@ -99,11 +107,11 @@ class DmaModel:
         self._moves_from = 0
         self._external = 0
         """External word of the next burst."""
-        self._arrivals: Iterator[int] = iter(())
-        """Cycles from which the words of the granted burst can be taken."""
+        self._burst: ReadBurst
+        """The granted burst of a load."""
         self._burst_left = 0
         """Words of the granted burst that have not moved."""
-        self._item = self._part = 0
+        self._part = 0
         self._sending = False
 
     def offer(self, instruction: Instruction) -> None:
@@ -142,11 +150,11 @@ class DmaModel:
         self._ready = self._part = self._held = 0
         self._agenda.at(now + REQUEST_CYCLES, self._port.ask_dma)
         if command["store"]:
-            self._item = self._moves_from = 0
+            self._moves_from = 0
             if self._is_stream:
                 self._agenda.at(now + VECTOR_CYCLES, self._send_vectors)
             else:
-                self._agenda.at(now + 2, self._store)
+                self._activations.begin(now + READ_CYCLES, command["count"])
 
     def _finish(self, last: int) -> None:
         """The last entry or word of a run moves in cycle ``last``."""
@@ -175,10 +183,13 @@ class DmaModel:
         self._external += self._burst_left
         if self._command["store"]:
             self._moves_from = self._port.write(address, self._burst_left)
-            if self._sending:
+            if not self._is_stream:
+                self._activations.granted(self._moves_from, self._burst_left)
+                self._burst_left = 0
+            elif self._sending:
                 self._agenda.at(self._moves_from, self._send)
             return
-        self._arrivals = iter(self._port.read(address, self._burst_left))
+        self._burst = self._port.read(address, self._burst_left)
         if self._shared is not None:
             self._load_shared(self._shared)
         else:
@@ -187,8 +198,8 @@ class DmaModel:
     def _load_table(self) -> None:
         """Nothing but the memory stalls: one word or one entry per cycle."""
         ready = last = self._ready
-        for arrival, busy in zip(self._arrivals, self._unpacking, strict=False):
-            last = max(arrival, ready)
+        for busy in itertools.islice(self._unpacking, self._burst_left):
+            last = self._burst.take(ready)
             ready = last + busy
         self._ready = ready
         self._port.end_burst(last)
@@ -219,7 +230,7 @@ class DmaModel:
             if not self._burst_left:
                 break
             # A word moves into the unpacker; the last one of an entry fills it.
-            cycle = max(next(self._arrivals), ready)
+            cycle = self._burst.take(ready)
             ready = cycle + 1
             self._burst_left -= 1
             if not self._burst_left:
@@ -230,21 +241,6 @@ class DmaModel:
                 held = min(form.entries, self._entries_left)
         self._ready, self._held = ready, held
 
-    def _store(self) -> None:
-        """State READ: the next activation word, unless the FILL engine reads in this cycle."""
-        now = self._agenda.now
-        if self._reads.is_used(now):
-            self._agenda.at(now + 1, self._store)
-            return
-        self._entries_left -= 1
-        self._item += 1
-        if self._item < self._store_items and self._entries_left:
-            self._agenda.at(now + 2, self._store)
-            return
-        self._sending = True
-        self._part = 0
-        self._agenda.at(max(now + 2, self._moves_from), self._send)
-
     def _send_vectors(self) -> None:
         """The first word of the spilled vectors is there."""
         self._sending = True
@@ -253,7 +249,7 @@ class DmaModel:
         self._agenda.at(self._moves_from, self._send)
 
     def _send(self) -> None:
-        """State SEND: one external word, if a burst is open."""
+        """A word of spilled vectors, if a burst is open."""
         now = self._agenda.now
         if not self._sending or not self._burst_left or now < self._moves_from:
             return
@@ -262,18 +258,13 @@ class DmaModel:
         self._part += 1
         if not self._burst_left:
             self._port.end_burst(moved)
-        if self._is_stream and self._part == self._form.words:
+        if self._part == self._form.words:
+            self._part = 0
             self._entries_left -= 1
-            if self._entries_left:
-                self._part = 0
-        if self._part < (self._form.words if self._is_stream else self._store_parts):
+        if self._entries_left:
             self._moves_from = moved + 1
             if self._burst_left:
                 self._agenda.at(moved + 1, self._send)
             return
         self._sending = False
-        self._item = 0
-        if self._entries_left:
-            self._agenda.at(moved + 1, self._store)
-        else:
-            self._finish(moved)
+        self._finish(moved)

@@ -67,8 +67,9 @@ class Fetch:
 
     def _chosen(self) -> None:
         address = self._address + BURST_WORDS * len(self._arrivals)
-        words = self._port.read(address, BURST_WORDS)
-        self._arrivals.append(list(words[INSTRUCTION_WORDS - 1 :: INSTRUCTION_WORDS]))
+        burst = self._port.read(address, BURST_WORDS)
+        words = [burst.take(self._agenda.now) for _ in range(BURST_WORDS)]
+        self._arrivals.append(words[INSTRUCTION_WORDS - 1 :: INSTRUCTION_WORDS])
         last = words[-1]
         self._port.end_burst(last)
         self.idle_from = last + 1

@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
+
+from hw.memory.sdram import QUEUE_WORDS
 
 from .agenda import Agenda
 from .sdram import SdramTimeline
 
-__all__ = ["FIRST_WORD_CYCLES", "MemoryPort"]
+__all__ = ["FIRST_WORD_CYCLES", "MemoryPort", "ReadBurst"]
 
 REQUEST_CYCLES = 1
 """From the arbiter's choice to the request at the memory."""
 FIRST_WORD_CYCLES = 5
 """From the arbiter's choice to the first word that is read, besides the memory's latency."""
+
+
+class ReadBurst:
+    """The words of a burst that is read, in order.
+
+    Parameters
+    ----------
+    first
+        Cycle of the first word, from block RAM, which gives one per cycle.
+    sdram
+        What gives the words instead: it waits when its queue is full.
+    """
+
+    def __init__(self, first: int, sdram: SdramTimeline | None) -> None:
+        self._next = first
+        self._sdram = sdram
+        self._waiting: deque[int] = deque()
+        """Cycles in which the words that fill the queue were taken."""
+
+    def take(self, ready: int) -> int:
+        """The cycle in which the next word moves to a reader that takes it from ``ready`` on."""
+        if self._sdram is None:
+            cycle = max(self._next, ready)
+            self._next += 1
+            return cycle
+        if len(self._waiting) < QUEUE_WORDS:
+            cycle = max(self._sdram.read(), ready)
+        else:
+            cycle = max(self._sdram.read(self._waiting.popleft() + 1), ready)
+        self._waiting.append(cycle)
+        return cycle
 
 
 class MemoryPort:
@@ -48,14 +82,12 @@ class MemoryPort:
         self._dma_asks = True
         self._plan()
 
-    def read(self, address: int, length: int) -> Sequence[int]:
-        """Cycles in which the words of a burst that is chosen now are there to be taken."""
+    def read(self, address: int, length: int) -> ReadBurst:
+        """The words of a burst that is chosen now."""
         now = self._agenda.now
-        if self._sdram is None:
-            first = now + self._first_word_cycles
-            return range(first, first + length)
-        self._sdram.begin(now + REQUEST_CYCLES, address, length)
-        return [self._sdram.read() for _ in range(length)]
+        if self._sdram is not None:
+            self._sdram.begin(now + REQUEST_CYCLES, address, length)
+        return ReadBurst(now + self._first_word_cycles, self._sdram)
 
     def write(self, address: int, length: int) -> int:
         """The first cycle in which a burst that is chosen now may move a word."""

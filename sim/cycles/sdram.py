@@ -56,9 +56,10 @@ class SdramTimeline:
         self._is_open = False
         return taken
 
-    def read(self) -> int:
-        """The cycle in which the next word of a read burst is at the port."""
-        return self._word(NEVER) + self._arrival
+    def read(self, room: int = NEVER) -> int:
+        """The cycle in which the next word of a read burst is at the port; the queue behind the
+        pins has room for it from cycle ``room`` on."""
+        return self._word(room) + self._arrival
 
     def write(self, offered: int) -> int:
         """The cycle in which the next word of a write burst, offered so early, is taken."""

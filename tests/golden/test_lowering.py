@@ -21,7 +21,6 @@ from golden.integer_network import (
     IntegerNetwork,
     PoolKind,
     RawOutput,
-    StreamLayer,
 )
 from golden.integer_reference import logits_name, run
 from golden.lowering import LoweringOptions, lower
@@ -201,16 +200,18 @@ def test_max_pool_before_batch_norm_takes_minima() -> None:
     assert_equivalent(content)
 
 
-def test_overlapping_max_pool_reads_a_stream() -> None:
+def test_overlapping_max_pool_reads_codes() -> None:
     author = Author()
     gamma = np.array([1.0, -1.0, -0.5, 2.0])
     pooled = author.max_pool(author.first(), 3, 2)
     content = author.content(author.linear(author.act(author.relu(author.bn(pooled, gamma)))))
     first, pool, _ = lower(import_bytes(content)).layers
     assert isinstance(first, ConvolutionLayer)
-    assert first.outputs is None
-    assert isinstance(pool, StreamLayer)
-    assert pool.affine is not None
+    assert first.stream is None
+    assert first.affine is not None
+    assert isinstance(first.outputs, CodeOutput)
+    assert isinstance(pool, ConvolutionLayer)
+    assert pool.source == first.outputs.tensor
     assert pool.pool is not None
     assert pool.pool.minimum.tolist() == [False, True, True, False]
     assert_equivalent(content)
