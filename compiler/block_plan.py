@@ -17,7 +17,7 @@ from .units import LayerPlan
 __all__ = ["BlockPlan", "External", "plan_blocks", "transfer_fields"]
 
 RUN_OVERHEAD = 14
-"""Words that a run of a transfer costs beyond its own."""
+"""Words that a run of a transfer counts beyond its own: more than it takes (decision 13)."""
 
 
 @dataclass(frozen=True)

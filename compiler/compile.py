@@ -67,8 +67,8 @@ def compile_network(
         raise ProgramError("network must end in a layer with raw output")
     plan = plan or plan_network(network, config)
     image = MemoryImage()
-    emitter = Emitter(network, plan, config, image)
     placed = place_tables(plan)
+    emitter = Emitter(network, plan, config, image, placed)
     addresses = emitter.addresses
     if network.image.name in addresses.external:
         image_address = addresses.image
@@ -76,7 +76,7 @@ def compile_network(
         image_address = image.reserve("image", network.image.height * network.image.width)
     results = plan.layers[-1].channel_tiles * config.array.rows
     result_address = image.reserve("result", results)
-    emitter.emit_image(image_address, result_address, placed)
+    emitter.emit_image(image_address, result_address)
     emitter.program.append(isa.Opcode.END, 0, {})
     try:
         stages = cut_stages(resident_loads(plan, placed, config, staged), config)
@@ -194,7 +194,7 @@ def tensor_infos(
                     base=emitter.addresses.streams.get(layer.stream.tensor, 0),
                     pixel_stride=stream.blocks,
                     row_stride=stream.row_stride,
-                    blocks=tuple(emitter.written.get(layer.stream.tensor, ())),
+                    blocks=emitter.written.of(layer.stream.tensor),
                     **common,
                 )
             )
@@ -211,7 +211,7 @@ def tensor_infos(
                     base=emitter.addresses.planes.get(output.tensor, 0) + layout.block_granule(0),
                     pixel_stride=layout.pixel_stride,
                     row_stride=layout.row_stride,
-                    blocks=tuple(emitter.written.get(output.tensor, ())),
+                    blocks=emitter.written.of(output.tensor),
                     **common,
                 )
             )

@@ -84,10 +84,9 @@ class Together:
             kind = _LastLayerEmitter
             last = tuple(unit for unit in plan.units if unit.plan is plan.layers[-1])
             plan = replace(plan, units=last)
-        emitter = kind(network, plan, config, self._image)
-        placed = self._chip.of_units(index, plan)
+        emitter = kind(network, plan, config, self._image, self._chip.of_units(index, plan))
         try:
-            emitter.emit_image(self._image_address, self._result_address, placed)
+            emitter.emit_image(self._image_address, self._result_address)
             emitter.program.append(isa.Opcode.END, 0, {})
             address = self._image.append("instructions", emitter.program.words())
         except isa.IsaError as error:
@@ -184,8 +183,7 @@ class _LastLayerEmitter(_SharingEmitter):
 
     def _load_image(self, image_address: int) -> None:
         layer = self.plan.layers[-1].layer
-        for tensor in self.parts.get(layer.source, (layer.source,)):
-            self.tokens[tensor] = [(layer.input_shape[0], 0)]
+        self.readiness.is_there(layer.source, layer.input_shape[0])
 
 
 def _check_alike(networks: Sequence[IntegerNetwork]) -> None:

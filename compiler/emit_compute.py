@@ -1,0 +1,98 @@
+"""Fields of the COMPUTE instruction, and the pieces in which a tile is filled and computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .emit_fill import fill_fields, part_fields
+from .tiling import PoolTile, Tile
+from .units import LayerPlan, Table, Unit
+from .views import View
+
+__all__ = ["Piece", "compute_fields", "part_piece", "tile_pieces"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one FILL and one COMPUTE do."""
+
+    rows: int
+    """Rows of the source that FILL needs."""
+    fill: dict[str, int]
+    """Fields of the FILL; those left out are zero."""
+    tile: Tile
+    channels: range
+    """Channel tiles of the unit."""
+    passes: range
+    """Of the layer."""
+    weights: int
+    """First weight word of the first channel tile."""
+
+
+def tile_pieces(unit: Unit, tile: Tile, source: View, bases: dict[Table, int]) -> Iterator[Piece]:
+    """One piece for the whole tile, or, for each channel tile of the unit, one for each part of the
+    window or each piece of the pool window."""
+    plan, tables = unit.plan, unit.plan.tables
+    assert tables is not None
+    weights, stride = bases[Table.WEIGHTS], plan.need(Table.WEIGHTS)
+    passes = range(len(tables.passes))
+    if not tables.parts and not plan.pieces:
+        fill = fill_fields(plan, tile, source)
+        yield Piece(*fill, tile, range(unit.count), passes, weights)
+        return
+    for channel in range(unit.count):
+        channels, own = range(channel, channel + 1), weights + channel * stride
+        for piece in plan.pieces:
+            place = Tile(tile.y + piece.y, tile.x + piece.x, piece.height, piece.width)
+            yield Piece(*fill_fields(plan, place, source), place, channels, passes, own)
+        for part in tables.parts:
+            fill = part_fields(part.part, source)
+            yield Piece(*fill, tile, channels, part.passes, own + part.weights.start)
+
+
+def part_piece(unit: Unit, tile: Tile, source: View, bases: dict[Table, int]) -> Piece:
+    """The part of the window that a unit is, whose weights are loaded alone."""
+    assert unit.plan.tables is not None
+    assert unit.part is not None
+    part = unit.plan.tables.parts[unit.part]
+    fill = part_fields(part.part, source)
+    return Piece(*fill, tile, range(1), part.passes, bases[Table.WEIGHTS])
+
+
+def compute_fields(plan: LayerPlan, piece: Piece, bases: dict[Table, int]) -> dict[str, int]:
+    """All fields but the half, and what is waited for and signalled."""
+    shape, tables, tile = plan.shape, plan.tables, piece.tile
+    assert shape is not None
+    assert tables is not None
+    row = shape.row_granules(plan.tile_width) * shape.stride[0]
+    pixel = shape.pixel_granules * shape.stride[1]
+    # Pieces of a pool window are rows, or parts of one, of a window that spans the tile.
+    pool_h, pool_w = (1, 1) if plan.pieces else shape.pool
+    pixels, outer_x = tile.height * tile.width, tile.width // pool_w
+    outer, inner = (row * pool_h, pixel * pool_w), (row, pixel)
+    if isinstance(tile, PoolTile):
+        # Windows that overlap: the pixels of each, and their stride is that of the outputs.
+        pool_h, pool_w = tile.window
+        pixels, outer_x = pixels * pool_h * pool_w, tile.width
+        inner = shape.row_granules(plan.tile_width), shape.pixel_granules
+    channels, passes = piece.channels, piece.passes
+    return {
+        "tiles": len(channels),
+        "pixels": pixels,
+        "pass_first": bases[Table.PASSES] + passes.start,
+        "passes": len(passes),
+        "weight_base": piece.weights,
+        "weight_stride": plan.need(Table.WEIGHTS) if len(channels) > 1 else 0,
+        "coefficient_base": bases[Table.COEFFICIENTS]
+        + channels.start * len(tables.passes)
+        + passes.start,
+        "partial": int(passes.stop < len(tables.passes)),
+        "inner_x": pool_w,
+        "inner_y": pool_h,
+        "outer_x": outer_x,
+        "stride_inner_x": inner[1],
+        "stride_inner_y": inner[0],
+        "stride_outer_x": outer[1],
+        "stride_outer_y": outer[0],
+    }

@@ -1,0 +1,56 @@
+"""DMA instructions at both ends of an inference: the image comes, the result goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from golden.integer_network import ImageInput
+from hw import isa
+from hw.config import AcceleratorConfig
+
+from .placement import Addresses, item_words
+from .units import LayerPlan
+
+__all__ = ["image_loads", "result_store"]
+
+IMAGE_PARTS = 4
+"""Most loads of the image."""
+IMAGE_PART_ROWS = 8
+"""Fewest rows of one."""
+
+
+def image_loads(
+    shape: ImageInput, external: int, addresses: Addresses, config: AcceleratorConfig
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Rows that are there after each load of the image from word ``external`` on, and its fields.
+
+    In parts, so that the first layer begins with the first rows.
+    """
+    row_words = shape.width * item_words(config)
+    parts = max(1, min(IMAGE_PARTS, shape.height // IMAGE_PART_ROWS))
+    edges = [shape.height * part // parts for part in range(parts + 1)]
+    for first, end in pairwise(edges):
+        yield (
+            end,
+            {
+                "store": 0,
+                "target": isa.DmaTarget.ACTIVATIONS.value,
+                "address": addresses.image + first * row_words,
+                "external": external + first * shape.width,
+                "count": (end - first) * row_words,
+            },
+        )
+
+
+def result_store(
+    final: LayerPlan, external: int, addresses: Addresses, config: AcceleratorConfig
+) -> dict[str, int]:
+    """Fields of the store of the last layer's result to word ``external``."""
+    return {
+        "store": 1,
+        "target": isa.DmaTarget.ACTIVATIONS.value,
+        "address": addresses.raw // 2,
+        "external": external,
+        "count": final.channel_tiles * config.array.rows * item_words(config),
+    }
