@@ -195,7 +195,8 @@ def run_model(memory: list[int], setting: Setting) -> Retired:
         retired.append((agenda.now, engine.value, instruction.layer))
 
     def other() -> None:
-        port.end_burst(port.read(0, setting.burst)[-1])
+        burst = port.read(0, setting.burst)
+        port.end_burst([burst.take(agenda.now) for _ in range(setting.burst)][-1])
         if len(retired) < LENGTH:
             agenda.at(agenda.now + 1, port.ask_dma)
 
@@ -214,7 +215,7 @@ def run_model(memory: list[int], setting: Setting) -> Retired:
     return retired
 
 
-@pytest.mark.parametrize("seed", [3, 5, 31, 66])
+@pytest.mark.parametrize("seed", [3, 15, 31, 70])
 def test_every_instruction_retires_in_the_cycle_of_the_rtl(seed: int) -> None:
     """In the programs of these seeds an engine takes an instruction in the very cycle in which the
     dispatcher finds its queue full."""
