@@ -137,10 +137,12 @@ class Emitter:
             final = number + 1 == len(plan.tiles)
             partial = plan.tables is not None and (number + 1) % every == 0
             if last_of_layer and plan.plane_output is not None and (final or partial):
-                pool_h = plan.shape.pool[0] if plan.shape is not None else 1
-                whole_row = plan.shape is None or tile.x + tile.width >= plan.shape.output[1]
-                rows = (tile.y + (tile.height if whole_row else 0)) // pool_h
-                self._signal_rows(plan, plan.layer.output_shape[0] if final else rows, post)
+                rows = plan.layer.output_shape[0]
+                if not final:
+                    # Tiles that are cut where windows change come in no order of rows.
+                    pool_h = plan.shape.pool[0] if plan.shape is not None else 1
+                    rows = min(left.y for left in plan.tiles[number + 1 :]) // pool_h
+                self._signal_rows(plan, rows, post)
         return post
 
     def _emit_part(self, index: int, last_of_layer: bool) -> dict[str, int] | None:

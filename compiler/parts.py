@@ -47,7 +47,8 @@ def window_parts(
     """
     whole = shape.granules(1, 1)
     is_padded = any(layer.padding) or layer.input_shape[:2] != shape.kernel
-    if whole <= capacity or source is None or is_padded or shape.output != (1, 1):
+    is_one_pixel = shape.output == (1, 1) and not shape.overlaps
+    if whole <= capacity or source is None or is_padded or not is_one_pixel:
         return ()
     kernel_rows = shape.kernel[0]
     row = shape.row_granules(1)

@@ -31,7 +31,7 @@ class Readiness:
         self._tokens: dict[str, list[tuple[int, int]]] = {}
         """Per plane tensor: (rows finished, READY tokens that say so), ascending."""
 
-    def is_there(self, tensor: str, height: int) -> None:
+    def mark_there(self, tensor: str, height: int) -> None:
         """All rows of the tensor, or of its parts, are there before the first instruction."""
         for part in self._parts.get(tensor, (tensor,)):
             self._tokens[part] = [(height, 0)]

@@ -183,7 +183,7 @@ class _LastLayerEmitter(_SharingEmitter):
 
     def _load_image(self, image_address: int) -> None:
         layer = self.plan.layers[-1].layer
-        self.readiness.is_there(layer.source, layer.input_shape[0])
+        self.readiness.mark_there(layer.source, layer.input_shape[0])
 
 
 def _check_alike(networks: Sequence[IntegerNetwork]) -> None:

@@ -31,7 +31,7 @@ MOST_PLANES = 4
 
 
 def pool_on_codes(layers: Sequence[Layer]) -> list[Layer]:
-    """The same layers, with maximum pools on codes where that is exact and saves a stream.
+    """The same layers, with maximum pools on codes where that is exact.
 
     Every tensor keeps its values; those of codes before pooling are new, and streams that nothing
     reads any more are gone.
@@ -146,7 +146,8 @@ def _pooling(
         stride=(1, 1),
         padding=(0, 0, 0, 0),
         weight_label="W2",
-        source_label=f"A{output.planes}",
+        # Not a plane that never changes: that of signed codes.
+        source_label=f"A{sum(weight > 0 for weight in weights)}",
         fraction=0,
         pool=layer.pool,
         # A sum is above that of a level if it is of a higher one.

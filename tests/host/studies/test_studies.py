@@ -177,4 +177,4 @@ def test_peers_get_arrays_with_as_many_macs_at_each_width(tmp_path, monkeypatch)
     assert rows["ZigZag"][1] == "-5%"
     by_layer = cells(found.tables[1])
     assert len(by_layer) == 20
-    assert by_layer["conv0"][0] == "10,731"
+    assert by_layer["conv0"][0] == "10,659"
