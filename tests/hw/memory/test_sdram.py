@@ -158,7 +158,7 @@ def test_a_burst_in_an_open_row_takes_two_cycles_a_word(pad_cycles: int) -> None
 
 
 def test_long_reads_reach_85_percent_of_the_pins() -> None:
-    """Bursts of 64 words, a quarter of what the DMA engine asks for, one behind the other, refreshes included."""
+    """Bursts of 64 words, a quarter of what the DMA engine asks for; refreshes included."""
     part = sdram_part("16Mx16")
     dut = sdram(replace(part, row_bits=4, power_up_us=1, refresh_ms=64 / 512))
     assert dut.controller.timing.refi == part.timing(CLOCK_MHZ).refi
