@@ -37,7 +37,6 @@ __all__ = ["plan_network"]
 WINDOW_MAXIMUM = 15
 """Longest side of a pool window: the inner counters have 4 bits."""
 
-
 UNLIMITED = 1 << 30
 """Pixels of a tile that nothing limits."""
 

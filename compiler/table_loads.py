@@ -23,6 +23,7 @@ class TableLoads:
         image: Gets the words of the tables.
         program: Where instructions are appended.
         loads_of: What loads a unit's table.
+        loaded_post: Loads that are done, for POST.
         released: Finished POSTs, for DMA.
         consumed: COMPUTEs that have used the weights of a part, for DMA.
     """
