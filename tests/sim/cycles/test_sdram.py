@@ -67,7 +67,7 @@ def run(bursts: list[Burst], rng: random.Random, gap: int) -> None:
             return valid and ready
 
         await ctx.tick().until(dut.ready)
-        await ctx.tick().repeat(rng.randrange(300))
+        await ctx.tick().repeat(rng.randrange(1, 300))
         ctx.set(dut.busy, 1)
         for burst in bursts:
             for _ in range(rng.randrange(1, gap)):
