@@ -217,6 +217,8 @@ class ConvolutionLayer:
     pool: Pool | None = None
     outputs: Output | None = None
     """None only if ``stream`` is given."""
+    images: int = 1
+    """Images that lie one below the other in all tensors: padding and windows keep to each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +241,8 @@ class StreamLayer:
     relu: bool = False
     pool: Pool | None = None
     outputs: Output
+    images: int = 1
+    """As in a convolution layer."""
 
 
 Layer = ConvolutionLayer | StreamLayer
@@ -267,3 +271,5 @@ class IntegerNetwork:
     """Class names, if the model carries them."""
     concatenations: tuple[Concatenation, ...] = ()
     """Tensors that layers read as one although several layers write them."""
+    images: int = 1
+    """Images that the network takes at once, one below the other (``golden.batching``)."""

@@ -144,16 +144,24 @@ class IntegerReference:
 
     def _execute(self, layer: Layer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """All tensors that the layer writes, and its accumulator."""
+        source = _apart(self._gather(layer.source, tensors), layer.images)
+        residual = None
+        if isinstance(layer, ConvolutionLayer) and layer.residual is not None:
+            residual = _apart(tensors[layer.residual.tensor], layer.images)
+        written = self._compute(layer, source, residual)
+        return {name: _together(value, layer.images) for name, value in written.items()}
+
+    def _compute(self, layer: Layer, source: Tensor, residual: Tensor | None) -> dict[str, Tensor]:
+        """What the layer writes for each image; ``residual`` is the stream that it adds."""
         written: dict[str, Tensor] = {}
         if isinstance(layer, ConvolutionLayer):
-            source = self._gather(layer.source, tensors)
             value = _convolve(layer, self._matrices[layer.name], source)
             written[f"{layer.name}.accumulator"] = value
-            if layer.residual is not None:
-                value = value + _residual(layer.residual, tensors[layer.residual.tensor])
+            if layer.residual is not None and residual is not None:
+                value = value + _residual(layer.residual, residual)
             stream = layer.stream
         else:
-            value = tensors[layer.source] << layer.shift
+            value = source << layer.shift
             stream = None
         self._check(layer, value)
         if layer.relu_stream:
@@ -174,7 +182,8 @@ class IntegerReference:
         if layer.relu:
             value = value.clamp(min=0)
         if layer.pool is not None:
-            value = _pool(layer.pool, value, layer.output_shape[:2])
+            height, width, _ = layer.output_shape
+            value = _pool(layer.pool, value, (height // layer.images, width))
             self._check(layer, value)
         written[layer.outputs.tensor] = _output(layer.outputs, value)
         return written
@@ -194,6 +203,16 @@ class IntegerReference:
                 f"{self.network.arithmetic.accumulator} bits, not {int(value.min())}.."
                 f"{int(value.max())}"
             )
+
+
+def _apart(tensor: Tensor, images: int) -> Tensor:
+    """Images that lie one below the other, each for itself: [N * images, height, ...]."""
+    return tensor.unflatten(1, (images, -1)).flatten(0, 1)
+
+
+def _together(tensor: Tensor, images: int) -> Tensor:
+    """The inverse of :func:`_apart`."""
+    return tensor.unflatten(0, (-1, images)).flatten(1, 2)
 
 
 def _last_uses(network: IntegerNetwork) -> dict[str, int]:
