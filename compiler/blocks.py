@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from golden.integer_network import ConvolutionLayer
 
-from .tiling import Geometry, PoolTile, Tile
+from .pool_tiles import PoolTile
+from .tiling import Geometry, Tile, clip
 from .units import LayerPlan
 
 __all__ = ["Block", "Rectangle", "block_cuts", "cut_blocks"]
@@ -56,11 +57,11 @@ class Block:
 def block_cuts(plan: LayerPlan) -> list[tuple[int, int]]:
     """Sizes of blocks to choose from: tiles (stream layers: outputs) along y and along x."""
     if plan.shape is None:
-        height, width = plan.layer.output_shape[:2]
+        height, width = plan.layer.output_shape[0] // plan.layer.images, plan.layer.output_shape[1]
     else:
         size = plan.tiles[0]
-        height = -(-plan.shape.output[0] // size.height)
-        width = -(-plan.shape.output[1] // size.width)
+        rows, columns = plan.shape.image_output
+        height, width = -(-rows // size.height), -(-columns // size.width)
     return [(y, x) for y in _parts(height) for x in _parts(width)]
 
 
@@ -70,14 +71,16 @@ def _parts(total: int) -> list[int]:
 
 
 def cut_blocks(plan: LayerPlan, cut: tuple[int, int]) -> tuple[Block, ...]:
-    """The layer in blocks of that size, in raster order; those at the edges may be smaller."""
+    """The layer in blocks of that size, image by image, in raster order; those at the edges may be
+    smaller."""
     if plan.shape is None:
         return tuple(_stream_blocks(plan, cut))
     size = plan.tiles[0]
     step_y, step_x = cut[0] * size.height, cut[1] * size.width
-    groups: dict[tuple[int, int], list[Tile]] = {}
+    groups: dict[tuple[int, int, int], list[Tile]] = {}
     for tile in plan.tiles:
-        groups.setdefault((tile.y // step_y, tile.x // step_x), []).append(tile)
+        image, row = plan.shape.place(tile.y)
+        groups.setdefault((image, row // step_y, tile.x // step_x), []).append(tile)
     return tuple(_convolution_block(plan, tuple(groups[place])) for place in sorted(groups))
 
 
@@ -90,15 +93,19 @@ def _convolution_block(plan: LayerPlan, tiles: tuple[Tile, ...]) -> Block:
     right = max(tile.x + tile.width for tile in tiles)
     # A narrower tile at the edge is filled to the full width.
     filled = max(tile.x + plan.filled_width for tile in tiles)
+    image, row = shape.place(y)
     height, width, _ = layer.input_shape
+    height //= shape.images
     kernel = layer.weight_planes.shape[2:4]
     outputs = Rectangle(y, x, bottom - y, right - x)
     if shape.overlaps:
         return Block(tiles, _read_by_pool(plan, shape, tiles), None, outputs)
-    first_y = y * layer.stride[0] - layer.padding[0]
+    first_y = image * height + row * layer.stride[0] - layer.padding[0]
     first_x = x * layer.stride[1] - layer.padding[1]
-    rows = _clip(first_y, (bottom - 1) * layer.stride[0] - layer.padding[0] + kernel[0], height)
-    columns = _clip(first_x, (filled - 1) * layer.stride[1] - layer.padding[1] + kernel[1], width)
+    end_y = first_y + (outputs.height - 1) * layer.stride[0] + kernel[0]
+    end_x = (filled - 1) * layer.stride[1] - layer.padding[1] + kernel[1]
+    rows = clip(first_y, end_y, range(image * height, (image + 1) * height))
+    columns = clip(first_x, end_x, range(width))
     residual = None
     if layer.residual is not None:
         residual = _scaled(outputs, (layer.residual.window, layer.residual.window))
@@ -130,12 +137,6 @@ def _read_by_pool(plan: LayerPlan, shape: Geometry, tiles: tuple[Tile, ...]) -> 
 def _scaled(rectangle: Rectangle, factors: tuple[int, int]) -> Rectangle:
     y, x = factors
     return Rectangle(rectangle.y * y, rectangle.x * x, rectangle.height * y, rectangle.width * x)
-
-
-def _clip(low: int, high: int, size: int) -> tuple[int, int]:
-    """The part of [low, high) inside [0, size)."""
-    first = min(max(low, 0), size)
-    return first, max(min(high, size), first)
 
 
 def _stream_blocks(plan: LayerPlan, cut: tuple[int, int]) -> Iterator[Block]:

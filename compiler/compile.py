@@ -18,6 +18,7 @@ from hw import isa
 from hw.config import AcceleratorConfig
 
 from .emit import Emitter
+from .emit_ends import logits_words
 from .image import MemoryImage
 from .loads import place_tables, resident_loads
 from .placement import item_words
@@ -30,18 +31,23 @@ __all__ = [
     "check_external",
     "compile_model",
     "compile_network",
+    "image_shape",
     "image_words",
     "layer_infos",
     "tensor_infos",
 ]
 
 
-def compile_model(model: Path, config: AcceleratorConfig) -> Program:
-    """Compile an exported ONNX file. Raises ``ModelError`` or :class:`ProgramError`."""
+def compile_model(model: Path, config: AcceleratorConfig, *, images: int = 1) -> Program:
+    """Compile an exported ONNX file for ``images`` at a time.
+
+    Raises ``ModelError`` or :class:`ProgramError`.
+    """
+    from golden.batching import batched
     from golden.lowering import lower
     from golden.onnx_import import import_model
 
-    return compile_network(lower(import_model(model)), config)
+    return compile_network(batched(lower(import_model(model)), images), config)
 
 
 def compile_network(
@@ -74,8 +80,8 @@ def compile_network(
         image_address = addresses.image
     else:
         image_address = image.reserve("image", network.image.height * network.image.width)
-    results = plan.layers[-1].channel_tiles * config.array.rows
-    result_address = image.reserve("result", results)
+    logits = logits_words(plan.layers[-1], config)
+    result_address = image.reserve("result", network.images * logits)
     emitter.emit_image(image_address, result_address)
     emitter.program.append(isa.Opcode.END, 0, {})
     try:
@@ -92,9 +98,11 @@ def compile_network(
         stages=stages,
         image_entry=image_entry,
         image_address=image_address,
-        image_shape=(network.image.height, network.image.width, network.image.channels),
+        image_shape=image_shape(network),
         result_address=result_address,
         result_count=network.layers[-1].output_shape[2],
+        images=network.images,
+        result_stride=logits,
         result_fraction=output.fraction,
         labels=network.labels,
         layers=layer_infos(plan),
@@ -114,6 +122,12 @@ def check_external(image: MemoryImage, config: AcceleratorConfig, tensors: int =
             f"program must fit the external memory while it runs: it needs {needed} words "
             f"({listed}), preset {config.name} has {config.memory.external_words}"
         )
+
+
+def image_shape(network: IntegerNetwork) -> tuple[int, int, int]:
+    """Height, width and channels of one image."""
+    image = network.image
+    return image.height // network.images, image.width, image.channels
 
 
 def layer_infos(plan: Plan) -> tuple[LayerInfo, ...]:
@@ -169,6 +183,7 @@ def _layer_info(plan: LayerPlan) -> LayerInfo:
         tensors=_written(plan),
         pool_stride=(1, 1) if layer.pool is None else layer.pool.stride,
         pool_padding=(0, 0) if layer.pool is None else layer.pool.padding[:2],
+        images=layer.images,
     )
 
 

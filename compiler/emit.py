@@ -114,10 +114,10 @@ class Emitter:
         return self._released.signalled
 
     def _load_image(self, image_address: int) -> None:
-        shape = self.network.image
-        for rows, fields in image_loads(shape, image_address, self.addresses, self.config):
+        loads = image_loads(self.network, image_address, self.addresses, self.config)
+        for rows, fields in loads:
             load = self.program.append(isa.Opcode.DMA, 0, fields)
-            self.readiness.signal(shape.name, rows, load, 0)
+            self.readiness.signal(self.network.image.name, rows, load, 0)
 
     def _emit_unit(self, index: int, last_of_layer: bool) -> dict[str, int]:
         """All instructions of a unit; returns the last POST."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .emit_fill import fill_fields, part_fields
-from .tiling import PoolTile, Tile
+from .passes import PartTables
+from .pool_tiles import PoolTile
+from .tiling import Tile
 from .units import LayerPlan, Table, Unit
 from .views import View
 
@@ -28,6 +30,8 @@ class Piece:
     """Of the layer."""
     weights: int
     """First weight word of the first channel tile."""
+    row_granules: int | None = None
+    """Of a part of the windows of several pixels: granules from one pixel to the next."""
 
 
 def tile_pieces(unit: Unit, tile: Tile, source: View, bases: dict[Table, int]) -> Iterator[Piece]:
@@ -47,8 +51,8 @@ def tile_pieces(unit: Unit, tile: Tile, source: View, bases: dict[Table, int]) -
             place = Tile(tile.y + piece.y, tile.x + piece.x, piece.height, piece.width)
             yield Piece(*fill_fields(plan, place, source), place, channels, passes, own)
         for part in tables.parts:
-            fill = part_fields(part.part, source)
-            yield Piece(*fill, tile, channels, part.passes, own + part.weights.start)
+            first = own + part.weights.start
+            yield _part_piece(plan, part, tile, source, channels, first)
 
 
 def part_piece(unit: Unit, tile: Tile, source: View, bases: dict[Table, int]) -> Piece:
@@ -56,8 +60,17 @@ def part_piece(unit: Unit, tile: Tile, source: View, bases: dict[Table, int]) ->
     assert unit.plan.tables is not None
     assert unit.part is not None
     part = unit.plan.tables.parts[unit.part]
-    fill = part_fields(part.part, source)
-    return Piece(*fill, tile, range(1), part.passes, bases[Table.WEIGHTS])
+    return _part_piece(unit.plan, part, tile, source, range(1), bases[Table.WEIGHTS])
+
+
+def _part_piece(
+    plan: LayerPlan, part: PartTables, tile: Tile, source: View, channels: range, weights: int
+) -> Piece:
+    """A part of the windows of a tile; it has one column of pixels."""
+    assert plan.shape is not None
+    fill = part_fields(part.part, source, plan.shape.stride[0], tile.height)
+    pitch = part.part.granules[1] - part.part.granules[0] if tile.height > 1 else None
+    return Piece(*fill, tile, channels, part.passes, weights, pitch)
 
 
 def compute_fields(plan: LayerPlan, piece: Piece, bases: dict[Table, int]) -> dict[str, int]:
@@ -69,6 +82,8 @@ def compute_fields(plan: LayerPlan, piece: Piece, bases: dict[Table, int]) -> di
     pixel = shape.pixel_granules * shape.stride[1]
     # Pieces of a pool window are rows, or parts of one, of a window that spans the tile.
     pool_h, pool_w = (1, 1) if plan.pieces else shape.pool
+    if piece.row_granules is not None:
+        row = piece.row_granules
     pixels, outer_x = tile.height * tile.width, tile.width // pool_w
     outer, inner = (row * pool_h, pixel * pool_w), (row, pixel)
     if isinstance(tile, PoolTile):

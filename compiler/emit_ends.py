@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from golden.integer_network import ImageInput
+from golden.integer_network import IntegerNetwork
 from hw import isa
 from hw.config import AcceleratorConfig
 
 from .placement import Addresses, item_words
 from .units import LayerPlan
 
-__all__ = ["image_loads", "result_store"]
+__all__ = ["image_loads", "logits_words", "result_store"]
 
 IMAGE_PARTS = 4
-"""Most loads of the image."""
+"""Most loads of an image."""
 IMAGE_PART_ROWS = 8
 """Fewest rows of one."""
 
 
 def image_loads(
-    shape: ImageInput, external: int, addresses: Addresses, config: AcceleratorConfig
+    network: IntegerNetwork, external: int, addresses: Addresses, config: AcceleratorConfig
 ) -> Iterator[tuple[int, dict[str, int]]]:
-    """Rows that are there after each load of the image from word ``external`` on, and its fields.
+    """Rows that are there after each load of the input from word ``external`` on, and its fields.
 
     In parts, so that the first layer begins with the first rows.
     """
+    shape = network.image
     row_words = shape.width * item_words(config)
-    parts = max(1, min(IMAGE_PARTS, shape.height // IMAGE_PART_ROWS))
+    height = shape.height // network.images
+    parts = network.images * max(1, min(IMAGE_PARTS, height // IMAGE_PART_ROWS))
     edges = [shape.height * part // parts for part in range(parts + 1)]
     for first, end in pairwise(edges):
         yield (
@@ -43,6 +45,11 @@ def image_loads(
         )
 
 
+def logits_words(final: LayerPlan, config: AcceleratorConfig) -> int:
+    """External words from the first logit of an image to that of the next one."""
+    return final.channel_tiles * config.array.rows
+
+
 def result_store(
     final: LayerPlan, external: int, addresses: Addresses, config: AcceleratorConfig
 ) -> dict[str, int]:
@@ -52,5 +59,5 @@ def result_store(
         "target": isa.DmaTarget.ACTIVATIONS.value,
         "address": addresses.raw // 2,
         "external": external,
-        "count": final.channel_tiles * config.array.rows * item_words(config),
+        "count": final.layer.output_shape[0] * logits_words(final, config) * item_words(config),
     }

@@ -15,7 +15,8 @@ from hw import isa
 from hw.config import AcceleratorConfig
 
 from .placement import item_words
-from .tiling import PoolTile, Tile
+from .pool_tiles import PoolTile
+from .tiling import Tile
 from .units import LayerPlan, Table, Unit
 from .views import View
 
@@ -97,6 +98,8 @@ def config_fields(
     elif isinstance(output, RawOutput):
         fields["output"] = isa.OutputKind.RAW.value
         fields["code_tile"] = 2 * config.array.rows * item_words(config)
+        if layer.output_shape[0] > 1:
+            fields["code_outer_y"] = fields["code_tile"] * plan.channel_tiles
     return fields
 
 
@@ -153,7 +156,8 @@ def post_fields(
         block = (first - views.codes.channel) * plan.plane_output.slots
         code_base = views.codes.at(tile.y // pool_h, tile.x // pool_w) + block
     elif isinstance(layer.outputs, RawOutput):
-        code_base = raw + first * 2 * config.array.rows * item_words(config)
+        item = 2 * config.array.rows * item_words(config)
+        code_base = raw + (tile.y * plan.channel_tiles + first) * item
     return {
         "tiles": count,
         "vectors": vectors,

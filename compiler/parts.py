@@ -37,21 +37,32 @@ class Part:
 
 
 def window_parts(
-    layer: ConvolutionLayer, shape: Geometry, source: PlaneLayout | None, capacity: int
+    layer: ConvolutionLayer,
+    shape: Geometry,
+    source: PlaneLayout | None,
+    capacity: int,
+    images: int = 1,
 ) -> tuple[Part, ...]:
     """Parts of a layer's window that fit ``capacity`` granules each; none if all of it fits.
 
     The sums of the parts stay in the accumulators of one strip, so only a layer with one output
-    pixel can have parts; others have none, whether they fit or not. They are cut between kernel
-    rows, or within rows between channel blocks if a row does not fit.
+    pixel for each of the ``images`` can have parts; others have none, whether they fit or not.
+    They are cut between kernel rows, or within rows between channel blocks if a row does not fit.
+    With several images, which each take that much, a part is never of more than one row: FILL
+    finds those of all images at equal distances.
     """
+    kernel_rows = shape.kernel[0]
+    is_padded = any(layer.padding) or layer.input_shape[:2] != (
+        kernel_rows * images,
+        shape.kernel[1],
+    )
+    is_one_pixel = shape.output == (images, 1) and shape.images == 1 and not shape.overlaps
     whole = shape.granules(1, 1)
-    is_padded = any(layer.padding) or layer.input_shape[:2] != shape.kernel
-    is_one_pixel = shape.output == (1, 1) and not shape.overlaps
     if whole <= capacity or source is None or is_padded or not is_one_pixel:
         return ()
-    kernel_rows = shape.kernel[0]
     row = shape.row_granules(1)
+    if row <= capacity and images > 1:
+        return tuple(Part((first, first + 1), (0, row)) for first in range(kernel_rows))
     if row <= capacity:
         rows = _cuts(kernel_rows, capacity // row)
         return tuple(Part(piece, (0, row)) for piece in pairwise(rows))

@@ -93,6 +93,12 @@ class _Placement:
         inside = places_inside(network)
         self._whole_of = {name: whole.tensor for name, (whole, _) in inside.items()}
         self._last = _last_uses(plans, self._whole_of)
+        self._fixed = {
+            self._whole_of.get(plan.layer.source, plan.layer.source)
+            for plan in plans.layers
+            if plan.tables is not None and plan.tables.parts
+        }
+        """Tensors that must be on chip, as windows are filled from them part by part."""
         self._external: dict[str, External] = {}
         self.movable: dict[str, str] = {}
         """Owners of regions whose tensor may lie outside, and its name."""
@@ -116,7 +122,8 @@ class _Placement:
             if plan.plane_output is not None and layer.outputs is not None:
                 self._place_planes(layer.outputs.tensor, plan.plane_output, index, planes)
             elif isinstance(layer.outputs, RawOutput):
-                words = plan.channel_tiles * config.array.rows * item_words(config)
+                logits = layer.output_shape[0] * plan.channel_tiles * config.array.rows
+                words = logits * item_words(config)
                 end = len(self._plans.layers)
                 owner = f"tensor {layer.outputs.tensor}"
                 raw = 2 * self._activation.allocate(owner, words, index, end)
@@ -193,7 +200,8 @@ class _Placement:
             return
         end = self._last.get(whole, index)
         owner = f"tensor {whole}"
-        self.movable[owner] = whole
+        if whole not in self._fixed:
+            self.movable[owner] = whole
         planes[whole] = 2 * self._activation.allocate(owner, layout.words, index, end)
 
     def _place_stream(

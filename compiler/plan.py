@@ -18,18 +18,10 @@ from .layout import PlaneLayout, StreamLayout, identity_order
 from .orders import channel_orders, plane_layouts
 from .parts import window_parts
 from .passes import ConvolutionTables, convolution_tables
+from .pool_tiles import cut_pool_tiles, pool_tiles
 from .program import ProgramError
 from .tables import parameter_words, threshold_words
-from .tiling import (
-    Geometry,
-    Tile,
-    choose_tiles,
-    cut_pool_tiles,
-    geometry,
-    pool_tiles,
-    window_pieces,
-    window_tiles,
-)
+from .tiling import Geometry, Tile, choose_tiles, geometry, window_pieces, window_tiles
 from .units import LayerPlan, Plan, divide
 
 __all__ = ["plan_network"]
@@ -43,6 +35,11 @@ UNLIMITED = 1 << 30
 
 def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
     """Plan all layers; raises :class:`ProgramError` for what cannot be mapped, with the numbers."""
+    if network.images > config.array.columns:
+        raise ProgramError(
+            f"images of a batch must be at most the array's {config.array.columns} columns, not "
+            f"{network.images}"
+        )
     widths = network.arithmetic
     if (widths.coefficient, widths.accumulator, widths.stream) != (
         config.datapath.coefficient_width,
@@ -60,7 +57,7 @@ def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
     streams: dict[str, StreamLayout] = {}
     plans: list[LayerPlan] = []
     for tag, (layer, order) in enumerate(zip(network.layers, orders, strict=True)):
-        plan = _plan_layer(tag, layer, order, config, planes, streams)
+        plan = _plan_layer(tag, layer, order, config, planes, streams, network.images)
         if isinstance(layer, ConvolutionLayer) and layer.stream is not None:
             streams[layer.stream.tensor] = _present(plan.stream_output)
         plans.append(plan)
@@ -80,6 +77,7 @@ def _plan_layer(
     config: AcceleratorConfig,
     planes: dict[str, PlaneLayout | None],
     streams: dict[str, StreamLayout],
+    images: int,
 ) -> LayerPlan:
     rows = config.array.rows
     if tag > 255:
@@ -97,7 +95,7 @@ def _plan_layer(
     if isinstance(layer, ConvolutionLayer):
         plane_source = source = planes[layer.source]
         shape = geometry(layer, plane_source, config)
-        tables = _tables_of(layer, shape, plane_source, order, config)
+        tables = _tables_of(layer, shape, plane_source, order, config, images)
         stream = _stream_output(layer, order, rows)
         tiles, pieces = _convolution_tiles(
             layer,
@@ -119,10 +117,10 @@ def _plan_layer(
         tiles = tuple(windows)
     height, width, channels = layer.output_shape
     if isinstance(layer.outputs, RawOutput) and (
-        (height, width) != (1, 1) or order != identity_order(channels, rows)
+        (height, width) != (images, 1) or order != identity_order(channels, rows)
     ):
         raise ProgramError(
-            f"layer {layer.name}: raw output must be 1 x 1 without a permuting residual, "
+            f"layer {layer.name}: raw output must be {images} x 1 without a permuting residual, "
             f"not {height} x {width}"
         )
     return LayerPlan(
@@ -165,17 +163,18 @@ def _tables_of(
     source: PlaneLayout | None,
     order: tuple[int, ...],
     config: AcceleratorConfig,
+    images: int,
 ) -> ConvolutionTables:
     """Tables of a layer, in parts if its window or its weights cannot be there at once."""
-    capacity, half = config.memory.column_granules, config.memory.weight_words // 2
-    parts = window_parts(layer, shape, source, capacity)
+    capacity, half = config.memory.column_granules // images, config.memory.weight_words // 2
+    parts = window_parts(layer, shape, source, capacity, images)
     tables = convolution_tables(layer, config, source, order, parts)
     whole = shape.granules(1, 1)
     while tables.weights_at_once > half and capacity > 2:
         # Weights that are loaded part by part need only half of their memory for the largest.
         count = max(2, len(parts) + 1, tables.weights_at_once * max(1, len(parts)) // half)
         capacity = min(capacity, whole) // 2 if count > whole // 2 else -(-whole // count)
-        finer = window_parts(layer, shape, source, capacity)
+        finer = window_parts(layer, shape, source, capacity, images)
         if len(finer) <= len(parts):
             break
         parts = finer
@@ -197,7 +196,7 @@ def _convolution_tiles(
         if max(window) > WINDOW_MAXIMUM:
             raise _too_large(layer.name, window)
     if tables.parts:
-        return (Tile(0, 0, 1, 1),), ()
+        return (Tile(0, 0, *shape.output),), ()
     capacity = config.memory.column_granules
     if config.spills:
         # Two blocks of a tile each, and what they compute, must fit the activation memory.

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 MAGIC = b"LQFPGA1\n"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 TensorKind = str
 """One of "image", "planes" (activation memory), "stream" (stream memory), "raw" (logits)."""
 
@@ -127,6 +127,8 @@ class LayerInfo:
     """Rows and columns of the convolution from one pool window to the next."""
     pool_padding: tuple[int, int] = (0, 0)
     """Rows and columns above and left of the convolution that the first pool window covers."""
+    images: int = 1
+    """Images that lie one below the other and are computed apart: padding is that of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,15 +181,15 @@ class Program:
     stages: tuple[Stage, ...]
     """What loads the tables that stay on chip, in order; each is run once."""
     image_entry: int
-    """External word of the instructions that classify one image."""
+    """External word of the instructions that classify an image, or a batch of them."""
     image_address: int
-    """External word of the raw image."""
+    """External word of the raw image; the others of a batch follow one after the other."""
     image_shape: tuple[int, int, int]
-    """Height, width, channels (1 to 4); one 32-bit word per pixel, bytes c0 c1 c2 c3."""
+    """Height, width, channels (1 to 4) of an image; a 32-bit word per pixel, bytes c0 c1 c2 c3."""
     result_address: int
     """External word of the first logit."""
     result_count: int
-    """Logits, one signed 32-bit word each."""
+    """Logits of an image, one signed 32-bit word each."""
     result_fraction: int
     """A logit's value is word * 2**-fraction."""
     labels: tuple[str, ...]
@@ -200,6 +202,20 @@ class Program:
     """Ways to run it with fewer weight planes, or with all (see :mod:`compiler.prefixes`)."""
     exits: tuple[ExitPart, ...] = ()
     """Parts of the last layer, after each of which the class may be certain."""
+    images: int = 1
+    """Images of a run: more than one in a batch."""
+    result_stride: int = 0
+    """Words from the logits of an image of a batch to those of the next one."""
+
+    @property
+    def result_words(self) -> int:
+        """Words from the first logit of a run to its last one."""
+        return (self.images - 1) * self.result_stride + self.result_count
+
+    def logits(self, words: np.ndarray) -> np.ndarray:
+        """[images, result_count] of the ``result_words`` words of a run; [0, ...] of no words."""
+        starts = self.result_stride * np.arange(self.images if len(words) else 0)
+        return words[starts[:, None] + np.arange(self.result_count)]
 
     def with_planes(self, planes: int) -> Program:
         """The program that starts with the instructions of ``planes`` weight planes.

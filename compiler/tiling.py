@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from golden.integer_network import ConvolutionLayer, Layer, Pool, PoolKind
+from golden.integer_network import ConvolutionLayer, Pool, PoolKind
 from hw.config import AcceleratorConfig
 
 from .layout import PlaneLayout
@@ -13,12 +13,10 @@ from .program import ProgramError
 
 __all__ = [
     "Geometry",
-    "PoolTile",
     "Tile",
     "choose_tiles",
-    "cut_pool_tiles",
+    "clip",
     "geometry",
-    "pool_tiles",
     "window_pieces",
     "window_tiles",
 ]
@@ -40,18 +38,6 @@ class Tile:
     width: int
 
 
-@dataclass(frozen=True)
-class PoolTile(Tile):
-    """A rectangle of pooled outputs whose windows, which may overlap, have one size.
-
-    Windows that reach over the edge of the image are smaller, so they get tiles of their own.
-    """
-
-    source: tuple[int, int]
-    """Row and column of the first window in the tensor that is pooled."""
-    window: tuple[int, int]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
     """How a layer's input lies in a column buffer.
@@ -70,9 +56,20 @@ class Geometry:
     pool: tuple[int, int]
     """Pool window: tiles are made of whole windows."""
     output: tuple[int, int]
-    """Convolution outputs, height and width, that pooling uses."""
+    """Convolution outputs, height and width, that pooling uses; rows of all images."""
     overlaps: bool = False
     """Pool windows overlap, or reach over the edge of the image."""
+    images: int = 1
+    """Images that lie one below the other and are computed apart."""
+
+    @property
+    def image_output(self) -> tuple[int, int]:
+        """Outputs of one image."""
+        return self.output[0] // self.images, self.output[1]
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The image that an output row belongs to, and the row in it."""
+        return divmod(row, self.output[0] // self.images)
 
     @property
     def vectors(self) -> int:
@@ -96,7 +93,8 @@ def geometry(
         return _overlapping(layer, layer.pool, source)
     pool = layer.pool.window if layer.pool is not None else (1, 1)
     height, width = layer.convolution_shape[:2]
-    output = (height // pool[0] * pool[0], width // pool[1] * pool[1])
+    rows = height // layer.images // pool[0] * pool[0]
+    output = (rows * layer.images, width // pool[1] * pool[1])
     if source is not None:
         return Geometry(
             kernel=kernel,
@@ -104,6 +102,7 @@ def geometry(
             pixel_granules=source.pixel_stride,
             pool=pool,
             output=output,
+            images=layer.images,
         )
     if kernel[1] > config.datapath.patch_pixels:
         raise ProgramError(
@@ -117,6 +116,7 @@ def geometry(
         pixel_granules=8 * blocks,
         pool=pool,
         output=output,
+        images=layer.images,
     )
 
 
@@ -137,7 +137,14 @@ def _overlapping(layer: ConvolutionLayer, pool: Pool, source: PlaneLayout | None
         pool=(1, 1),
         output=layer.output_shape[:2],
         overlaps=True,
+        images=layer.images,
     )
+
+
+def clip(low: int, high: int, bounds: range) -> tuple[int, int]:
+    """The part of [low, high) inside ``bounds``; an empty part lies inside, too."""
+    first = min(max(low, bounds.start), bounds.stop)
+    return first, max(min(high, bounds.stop), first)
 
 
 def _sizes(total: int, unit: int) -> list[int]:
@@ -153,18 +160,19 @@ def _cuts(total: int, size: int) -> list[tuple[int, int]]:
 
 
 def _cost(shape: Geometry, height: int, width: int, work: int, columns: int) -> tuple[int, int]:
-    """Cycles for the whole layer with tiles of that size, and the number of tiles.
+    """Cycles for an image of the layer with tiles of that size, and the number of tiles.
 
     Filling and computing overlap, so a tile takes the longer of the two. The first fill overlaps
     with the layer before, if that is cut alike and does not finish the rows of the first tile with
     its own last tiles. ``work`` is the cycles per strip of all channel tiles. A narrower tile at
     the edge is filled to the full width, since all tiles of a layer share their row length.
     """
-    hidden = -(-shape.output[0] // height) >= HIDING_ROWS
+    rows_of_image, columns_of_image = shape.image_output
+    hidden = -(-rows_of_image // height) >= HIDING_ROWS
     total, count = 0 if hidden else shape.granules(height, width) // 2, 0
-    for tile_height, rows in _cuts(shape.output[0], height):
+    for tile_height, rows in _cuts(rows_of_image, height):
         fill = shape.granules(tile_height, width) // 2
-        for tile_width, cols in _cuts(shape.output[1], width):
+        for tile_width, cols in _cuts(columns_of_image, width):
             compute = -(-tile_height * tile_width * shape.vectors // columns) * work
             total += rows * cols * (max(fill, compute) + TILE_OVERHEAD)
             count += rows * cols
@@ -172,9 +180,11 @@ def _cost(shape: Geometry, height: int, width: int, work: int, columns: int) -> 
 
 
 def _cover(shape: Geometry, height: int, width: int) -> Iterator[Tile]:
-    for y in range(0, shape.output[0], height):
-        for x in range(0, shape.output[1], width):
-            yield Tile(y, x, min(height, shape.output[0] - y), min(width, shape.output[1] - x))
+    rows, columns = shape.image_output
+    for first in range(0, shape.output[0], rows):
+        for y in range(0, rows, height):
+            for x in range(0, columns, width):
+                yield Tile(first + y, x, min(height, rows - y), min(width, columns - x))
 
 
 def choose_tiles(
@@ -186,7 +196,7 @@ def choose_tiles(
     *,
     pixels: int | None = None,
 ) -> list[Tile]:
-    """The cheapest cover of the output, in raster order.
+    """The cheapest cover of the output, image by image, in raster order.
 
     ``capacity`` is the granules of a buffer half; tiles that are no single pool window have at most
     ``pixels`` outputs. Raises :class:`ProgramError` with the numbers if
@@ -194,8 +204,8 @@ def choose_tiles(
     """
     candidates = [
         (*_cost(shape, height, width, strip_cycles, columns), height, width)
-        for width in _sizes(shape.output[1], shape.pool[1])
-        for height in _sizes(shape.output[0], shape.pool[0])
+        for width in _sizes(shape.image_output[1], shape.pool[1])
+        for height in _sizes(shape.image_output[0], shape.pool[0])
         if shape.granules(height, width) <= capacity
         and (pixels is None or height * width <= max(pixels, shape.pool[0] * shape.pool[1]))
     ]
@@ -230,61 +240,3 @@ def window_pieces(shape: Geometry, capacity: int) -> tuple[Tile, ...]:
         for y in range(height)
         for x in range(0, width, longest)
     )
-
-
-def pool_tiles(layer: Layer) -> list[PoolTile]:
-    """The output of a layer, cut where the clipped size of the pool windows changes."""
-    if layer.pool is None:
-        return [PoolTile(0, 0, *layer.output_shape[:2], (0, 0), (1, 1))]
-    pool = layer.pool
-    rows, columns = (
-        _window_runs(
-            layer.output_shape[axis],
-            layer.input_shape[axis],
-            pool.window[axis],
-            pool.stride[axis],
-            pool.padding[axis],
-        )
-        for axis in (0, 1)
-    )
-    return [
-        PoolTile(y, x, height, width, (source_y, source_x), (window_y, window_x))
-        for y, height, source_y, window_y in rows
-        for x, width, source_x, window_x in columns
-    ]
-
-
-def cut_pool_tiles(tiles: Iterable[Tile], layer: ConvolutionLayer) -> list[PoolTile]:
-    """Tiles of a layer whose pool windows overlap, cut where the size of the windows changes."""
-    pool = layer.pool
-    assert pool is not None
-    cut = []
-    for tile in tiles:
-        for run in pool_tiles(layer):
-            y, x = max(tile.y, run.y), max(tile.x, run.x)
-            height = min(tile.y + tile.height, run.y + run.height) - y
-            width = min(tile.x + tile.width, run.x + run.width) - x
-            if height > 0 and width > 0:
-                first = (
-                    run.source[0] + (y - run.y) * pool.stride[0],
-                    run.source[1] + (x - run.x) * pool.stride[1],
-                )
-                cut.append(PoolTile(y, x, height, width, first, run.window))
-    return cut
-
-
-def _window_runs(
-    outputs: int, size: int, window: int, stride: int, before: int
-) -> list[tuple[int, int, int, int]]:
-    """Runs of windows along one axis: (first output, outputs, first source, clipped window)."""
-    runs: list[tuple[int, int, int, int]] = []
-    for output in range(outputs):
-        start = max(output * stride - before, 0)
-        clipped = min(output * stride - before + window, size) - start
-        if runs:
-            first, count, source, run_window = runs[-1]
-            if run_window == clipped and source + count * stride == start:
-                runs[-1] = (first, count + 1, source, run_window)
-                continue
-        runs.append((output, 1, start, clipped))
-    return runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ class Prediction:
     """Of the class; empty if the program has no names."""
     logits: tuple[int, ...]
     cycles: int
+    """Of the run, which may be of a batch."""
     label: int | None
     """True class, where known."""
 
@@ -62,23 +64,35 @@ def classify_images(
     *,
     early: bool = False,
 ) -> Iterator[Prediction]:
-    """Run a loaded program on each image; with ``early`` until the class is certain."""
-    for image, pixels, label in images:
-        words = image_words(pixels).tolist()
+    """Run a loaded program on the images, as many at once as it takes.
+
+    With ``early`` each one is run until its class is certain.
+    """
+    waiting = iter(images)
+    while batch := list(islice(waiting, program.images)):
+        words = [image_words(pixels).tolist() for _, pixels, _ in batch]
         if early:
-            logits, cycles = accelerator.classify_early(program, words)
+            logits, cycles = accelerator.classify_early(program, words[0])
+            answers = [logits]
         else:
-            logits = accelerator.classify(program, words)
+            answers = accelerator.classify_batch(program, words)
             cycles = accelerator.counters()[Counter.TOTAL]
-        number = int(np.argmax(logits))
-        yield Prediction(
-            image=image,
-            number=number,
-            name=program.labels[number] if number < len(program.labels) else "",
-            logits=tuple(logits),
-            cycles=cycles,
-            label=label,
-        )
+        for (image, _, label), logits in zip(batch, answers, strict=True):
+            yield _prediction(program, image, label, logits, cycles)
+
+
+def _prediction(
+    program: Program, image: str, label: int | None, logits: list[int], cycles: int
+) -> Prediction:
+    number = int(np.argmax(logits))
+    return Prediction(
+        image=image,
+        number=number,
+        name=program.labels[number] if number < len(program.labels) else "",
+        logits=tuple(logits),
+        cycles=cycles,
+        label=label,
+    )
 
 
 def _read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

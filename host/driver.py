@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,8 +91,20 @@ class Accelerator:
         self, program: Program, image: list[int], *, timeout: float = RUN_SECONDS
     ) -> list[int]:
         """The logits, as integers, of one ``image``: a 32-bit word per pixel."""
-        self._write_image(program, image)
-        return self._logits(program, program.image_entry, timeout)
+        return self.classify_batch(program, [image], timeout=timeout)[0]
+
+    def classify_batch(
+        self, program: Program, images: Sequence[list[int]], *, timeout: float = RUN_SECONDS
+    ) -> list[list[int]]:
+        """The logits of each of at most ``program.images`` images, in one run.
+
+        The last image stands in for those that are missing.
+        """
+        if not 0 < len(images) <= program.images:
+            raise ValueError(f"images of a run must be 1 to {program.images}, not {len(images)}")
+        for number in range(program.images):
+            self._write_image(program, images[min(number, len(images) - 1)], number)
+        return self._logits(program, program.image_entry, timeout)[: len(images)]
 
     def classify_early(
         self, program: Program, image: list[int], *, timeout: float = RUN_SECONDS
@@ -108,23 +120,24 @@ class Accelerator:
         self._write_image(program, image)
         total, cycles = np.zeros(program.result_count, np.int64), 0
         for part in program.exits:
-            total += self._logits(program, part.image_entry, timeout)
+            total += self._logits(program, part.image_entry, timeout)[0]
             cycles += self.counters()[Counter.TOTAL]
             if certified(total[None], np.array(part.bounds, np.int64))[0]:
                 return total.tolist(), cycles
         raise AcceleratorError("the last exit must be certain: its bounds are not of this program")
 
-    def _write_image(self, program: Program, image: list[int]) -> None:
+    def _write_image(self, program: Program, image: list[int], number: int = 0) -> None:
         height, width, _ = program.image_shape
-        if len(image) != height * width:
-            raise ValueError(f"image must have {height * width} words, not {len(image)}")
-        self._client.write_memory(program.image_address, image)
+        words = height * width
+        if len(image) != words:
+            raise ValueError(f"image must have {words} words, not {len(image)}")
+        self._client.write_memory(program.image_address + number * words, image)
 
-    def _logits(self, program: Program, entry: int, timeout: float) -> list[int]:
-        """Run from ``entry`` on and read the result."""
+    def _logits(self, program: Program, entry: int, timeout: float) -> list[list[int]]:
+        """Run from ``entry`` on and read the result of each image."""
         self.run(entry, timeout=timeout)
-        words = self._client.read_memory(program.result_address, program.result_count)
-        return [_signed(word) for word in words]
+        words = self._client.read_memory(program.result_address, program.result_words)
+        return program.logits(np.array([_signed(word) for word in words])).tolist()
 
     def run(self, entry: int, *, timeout: float = RUN_SECONDS) -> None:
         """Run the instructions from word ``entry`` on until the END of the program.

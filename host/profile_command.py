@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from sim.command_options import BATCH
+
 __all__ = ["profile"]
 
 PICTURES = ("profile.png", "roofline.png")
@@ -15,13 +17,14 @@ PICTURES = ("profile.png", "roofline.png")
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@BATCH
 @click.option("--rtl", is_flag=True, help="Simulate the gateware, too, and compare.")
 @click.option(
     "--images",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Images of noise that --rtl simulates; the cycles do not depend on them.",
+    help="Images of noise that --rtl simulates, or batches; the cycles do not depend on them.",
 )
 @click.option(
     "--out",
@@ -31,7 +34,9 @@ PICTURES = ("profile.png", "roofline.png")
     help="Folder of the report and the pictures.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def profile(model: Path, preset: str, rtl: bool, images: int, out: Path, as_json: bool) -> None:
+def profile(
+    model: Path, preset: str, batch: int, rtl: bool, images: int, out: Path, as_json: bool
+) -> None:
     """Show where the cycles of an exported MODEL go, layer by layer.
 
     The cycle model tells in a moment what the gateware takes. Every cycle of a layer has one cause:
@@ -60,10 +65,17 @@ def profile(model: Path, preset: str, rtl: bool, images: int, out: Path, as_json
     config = find_preset(preset)
     clock = board_clock(config)
     with progress.status("compile model ..."):
-        program = compile_model(model, config)
+        program = compile_model(model, config, images=batch)
     result = profile_program(program, config, model=model.stem, clock=clock)
     if rtl:
-        report = simulate(model, limit=images, preset_name=preset, waves=False, console=progress)
+        report = simulate(
+            model,
+            limit=images * batch,
+            batch=batch,
+            preset_name=preset,
+            waves=False,
+            console=progress,
+        )
         result = replace(result, rtl=RtlRun.of_report(report))
     with progress.status("draw pictures ..."):
         draw_profile(result, out / PICTURES[0])

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from host.command_parameters import FILE, FOLDER
+from sim.command_options import BATCH
 
 __all__ = ["bench", "compile_command", "disassemble", "sim"]
 
@@ -19,19 +20,24 @@ REPORT_WIDTH = 140
 @click.command("compile")
 @click.argument("model", type=FILE)
 @click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@BATCH
 @click.option("-o", "--output", type=FILE, help="Program file; by default MODEL with .lqp.")
-def compile_command(model: Path, preset: str, output: Path | None) -> None:
+def compile_command(model: Path, preset: str, batch: int, output: Path | None) -> None:
     """Compile an exported MODEL (.onnx, or QONNX of Brevitas) to a program for one configuration.
 
+    With --batch, a run takes several images, at most as many as the array has columns: fully
+    connected layers compute them side by side, and all layers load their weights once.
+
     \b
-    Example:
+    Examples:
       lqfpga compile resnet20.onnx --preset ulx3s-85f -o resnet20.lqp
+      lqfpga compile alexnet.onnx --preset ulx3s-85f-sdram --batch 4
     """
     from compiler.compile import compile_model
     from hw.config import preset as find_preset
 
     config = find_preset(preset)
-    program = compile_model(model, config)
+    program = compile_model(model, config, images=batch)
     output = output or model.with_suffix(".lqp")
     program.save(output)
     stages = " + ".join(str(len(stage.memory)) for stage in program.stages) or "0"
@@ -61,6 +67,7 @@ def disassemble(program: Path) -> None:
 @click.argument("images", type=click.Path(path_type=Path), required=False)
 @click.option("--limit", type=click.IntRange(1), help="Simulate only so many images.")
 @click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@BATCH
 @click.option(
     "--simulator",
     type=click.Choice(["verilator", "icarus"]),
@@ -75,6 +82,7 @@ def sim(
     images: Path | None,
     limit: int | None,
     preset: str,
+    batch: int,
     simulator: str,
     out: Path | None,
     waves: bool,
@@ -97,6 +105,7 @@ def sim(
         model,
         images,
         limit=limit,
+        batch=batch,
         preset_name=preset,
         simulator=simulator,
         waves=waves,

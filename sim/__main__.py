@@ -11,6 +11,7 @@ from compiler.program import ProgramError
 from golden.graph import ModelError
 from hw.config import PRESETS, ConfigError
 
+from .command_options import BATCH
 from .cosimulation import OUT, SIMULATORS, simulate
 from .images import ImageError
 from .monitor import MonitorError
@@ -32,6 +33,7 @@ Examples:
   python -m sim model.onnx                       one image of noise
   python -m sim model.onnx --images photos/      all PNG and JPEG files of a folder
   python -m sim model.onnx --images test.npz --limit 10
+  python -m sim model.onnx --images test.npz --batch 4
   python -m sim model.onnx --preset tiny --simulator icarus
 
 The exit status is 0 if all values are equal, 1 if one differs, 2 if it could not be run.
@@ -48,6 +50,7 @@ On a mismatch the file build/sim/waves.fst (or .vcd) shows the cycles around it.
     "channels) and maybe `labels`. Without it the input is noise.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Take only the first images.")
+@BATCH
 @click.option(
     "--preset",
     "preset_name",
@@ -76,6 +79,7 @@ def main(
     model: Path,
     images: Path | None,
     limit: int | None,
+    batch: int,
     preset_name: str,
     simulator: str,
     out: Path,
@@ -86,6 +90,7 @@ def main(
             model,
             images,
             limit=limit,
+            batch=batch,
             preset_name=preset_name,
             simulator=simulator,
             out=out,

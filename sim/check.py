@@ -140,8 +140,8 @@ def check_logits(
         first = Mismatch(
             layer=LOGITS,
             tensor=name,
-            channel=wrong[0],
-            y=0,
+            channel=wrong[0] % program.result_count,
+            y=wrong[0] // program.result_count,
             x=0,
             expected=int(wanted[wrong[0]]),
             got=logits[wrong[0]] if wrong[0] < len(logits) else None,

@@ -29,7 +29,7 @@ from hw.memory.external import is_preloaded
 
 from .cycles.compare import find_difference
 from .cycles.model import run_program
-from .images import ImageSet, load_images
+from .images import ImageSet, load_images, stacked
 from .job import (
     FOLDER_VARIABLE,
     IMAGES_FILE,
@@ -158,9 +158,9 @@ class Bench:
 
 
 def _watched_run(
-    bench: Bench, build: Path, folder: Path, simulator: Simulator, total: int
+    bench: Bench, build: Path, folder: Path, simulator: Simulator, total: int, run_name: str
 ) -> list[ImageResult]:
-    """Run the simulator in a thread and show the images as they are done."""
+    """Run the simulator in a thread and show the runs as they are done: images, or batches."""
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -172,7 +172,7 @@ def _watched_run(
     thread = threading.Thread(target=run, daemon=True)
     reader, results = ResultReader(folder), list[ImageResult]()
     bar = Progress(
-        TextColumn("images"),
+        TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TimeRemainingColumn(),
@@ -181,7 +181,7 @@ def _watched_run(
         transient=True,
     )
     with bar:
-        task = bar.add_task("images", total=total)
+        task = bar.add_task(run_name, total=total)
         thread.start()
         running = True
         while running:
@@ -190,19 +190,21 @@ def _watched_run(
             for result in reader.new():
                 results.append(result)
                 bar.update(task, completed=len(results))
-                _print_result(bench.console, result, len(results), total)
+                _print_result(bench.console, result, len(results), total, run=run_name)
     if failures:
         raise failures[0]
     return results
 
 
-def _print_result(console: Console, result: ImageResult, done: int, total: int) -> None:
+def _print_result(
+    console: Console, result: ImageResult, done: int, total: int, *, run: str
+) -> None:
     wrong = sum(layer["values_mismatched"] for layer in result.layers)
     if console.is_terminal and not wrong and not result.error:
         return
     state = result.error or (f"{wrong:,} mismatches" if wrong else "equal")
     console.print(
-        f"image {done}/{total}: {result.cycles:,} cycles, {result.seconds:.1f} s, {state}",
+        f"{run} {done}/{total}: {result.cycles:,} cycles, {result.seconds:.1f} s, {state}",
         markup=False,
         highlight=False,
     )
@@ -268,10 +270,11 @@ def cosimulate(
     check_cycles: bool = True,
     planes: Sequence[int] = (),
 ) -> Report:
-    """Run a compiled program on the RTL and compare it with ``expected``, one entry per image.
+    """Run a compiled program on the RTL and compare it with ``expected``, one entry per run: an
+    image, or a batch of them.
 
     Raises :class:`SimulatorError` if there is no result to report. With ``waves`` a failing
-    image leaves a waveform file. ``check_cycles`` compares the cycles of every layer and all
+    run leaves a waveform file. ``check_cycles`` compares the cycles of every layer and all
     counters with the cycle model. ``planes`` are the weight planes that each image is run with, of
     those that the program has.
     """
@@ -279,14 +282,16 @@ def cosimulate(
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=bench.out)).absolute()
     try:
         with bench.step("integer reference"):
-            logits = _write_inputs(folder, program, images.pixels, expected)
-        job = replace(bench.job(program, range(len(images.pixels))), planes=tuple(planes))
+            runs = stacked(images.pixels, program.images)
+            logits = _write_inputs(folder, program, runs, expected)
+        job = replace(bench.job(program, range(len(runs))), planes=tuple(planes))
         job.save(folder)
         if job.preloaded:
             lines = (f"{word:08x}\n" for word in program.memory.tolist())
             (folder / MEMORY_FILE).write_text("".join(lines))
         with bench.step("simulate"):
-            results = _watched_run(bench, build, folder, bench.simulator, len(job.images))
+            name = "batch" if program.images > 1 else "image"
+            results = _watched_run(bench, build, folder, bench.simulator, len(job.images), name)
         if len(results) < len(job.images) and not (results and results[-1].error):
             raise SimulatorError(
                 f"test bench must report every image; it ended early:\n{tail(folder / RUN_LOG)}"
@@ -334,6 +339,7 @@ def simulate(
     images: Path | None = None,
     *,
     limit: int | None = None,
+    batch: int = 1,
     preset_name: str = "ulx3s-85f",
     simulator: str = "verilator",
     out: Path = OUT,
@@ -342,10 +348,12 @@ def simulate(
 ) -> Report:
     """Co-simulate an exported model, print the tables and write ``report.json`` below ``out``.
 
-    Without ``images`` the input is noise (``limit`` images of it, 1 by default). Raises
-    ``ModelError``, ``ProgramError``, ``ConfigError``, ``ImageError`` or :class:`SimulatorError`.
+    Without ``images`` the input is noise (``limit`` images of it, one batch by default). ``batch``
+    images are computed at once. Raises ``ModelError``, ``ProgramError``, ``ConfigError``,
+    ``ImageError`` or :class:`SimulatorError`.
     """
     from compiler.compile import compile_network
+    from golden.batching import batched
     from golden.lowering import lower
     from golden.onnx_import import import_model
 
@@ -360,15 +368,15 @@ def simulate(
         console=console or Console(),
     )
     with bench.step("compile model"):
-        network = lower(import_model(model))
+        network = batched(lower(import_model(model)), batch)
         program = compile_network(network, bench.config)
     shape = program.image_shape
     chosen = (
         load_images(images, shape, classes=program.labels, limit=limit)
         if images is not None
-        else random_images(shape, limit or 1)
+        else random_images(shape, limit or batch)
     )
-    expected = expected_arrays(network, chosen.pixels)
+    expected = expected_arrays(network, stacked(chosen.pixels, batch))
     report = cosimulate(bench, program, chosen, expected, model=model.stem, waves=waves)
     print_report(report, bench.console)
     bench.console.print(f"report: {out / 'report.json'}", markup=False)

@@ -88,13 +88,17 @@ class FunctionalSimulator:
         self.external[: len(program.memory)] = program.memory
 
     def run(self, image: np.ndarray) -> np.ndarray:
-        """Logits (int64) of a uint8 image [H, W, C]; ``traces`` holds what each layer wrote."""
+        """Logits (int64) of a uint8 image [H, W, C]; ``traces`` holds what each layer wrote.
+
+        A batch is one image below the other, and so are its logits [images, classes].
+        """
         words = image_words(image)
         self.external[self.program.image_address :][: len(words)] = words
         self.traces = {}
         self._execute(self.program.image_entry)
-        start, count = self.program.result_address, self.program.result_count
-        return _signed(self.external[start : start + count], 32)
+        start, count = self.program.result_address, self.program.result_words
+        logits = self.program.logits(_signed(self.external[start : start + count], 32))
+        return logits if self.program.images > 1 else logits[0]
 
     def tensor(self, info: TensorInfo) -> np.ndarray:
         """What the last run wrote to a tensor: int64 [height, width, channels].

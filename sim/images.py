@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ImageError", "ImageSet", "load_images"]
+__all__ = ["ImageError", "ImageSet", "load_images", "stacked"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -107,6 +107,14 @@ def _load_archive(path: Path, shape: tuple[int, int, int]) -> ImageSet:
         names=tuple(str(index) for index in range(count)),
         labels=(None,) * count if labels is None else tuple(int(label) for label in labels),
     )
+
+
+def stacked(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Images [N, height, width, C] as batches of ``count`` that lie one below the other:
+    [batches, count * height, width, C]. The last image fills up the last batch."""
+    missing = -len(pixels) % count
+    filled = np.concatenate([pixels, pixels[-1:].repeat(missing, axis=0)])
+    return filled.reshape(-1, count * pixels.shape[1], *pixels.shape[2:])
 
 
 def load_images(

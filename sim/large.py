@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 from rich.console import Console
 
-from compiler.compile import compile_network
+from compiler.compile import compile_network, image_shape
 from compiler.program import Program, ProgramError
+from golden.batching import batched
 from golden.example_model import calibrated_network, example_images
 from golden.export import export_model
 from golden.graph import ModelError
@@ -54,11 +56,18 @@ class Case:
     preset: str = "ulx3s-85f-sdram"
     image_size: int | None = None
     """None: the network's own."""
+    batch: int = 1
+    """Images that are computed at once."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model, which cases with another preset or batch share."""
+        size = "" if self.image_size is None else f"-{self.image_size}"
+        return f"{self.network}{size}-w{self.weights}a{self.activations}"
 
     @property
     def name(self) -> str:
-        size = "" if self.image_size is None else f"-{self.image_size}"
-        return f"{self.network}{size}-w{self.weights}a{self.activations}"
+        return self.model if self.batch == 1 else f"{self.model}-batch{self.batch}"
 
 
 CASES = (
@@ -76,6 +85,8 @@ CASES = (
     Case("densenet121", 1, 2),
     Case("resnet34", 1, 2),
     Case("resnet50", 1, 2),
+    Case("alexnet", 2, 2, batch=7),
+    Case("resnet18", 2, 2, batch=4),
 )
 """In the order in which they run: the quick ones first."""
 
@@ -91,19 +102,23 @@ def run_cases(
     for number, case in enumerate(cases, 1):
         console.rule(f"{case.name} on {case.preset} ({number} of {len(cases)})")
         try:
-            found.append(_run(case, out / case.name, out / BUILDS, console))
+            found.append(_run(case, out, console))
         except (ModelError, ProgramError, SimulatorError) as error:
             failed(f"{case.name} on {case.preset}: {error}")
     return found
 
 
-def _run(case: Case, folder: Path, builds: Path, console: Console) -> Figures:
-    """One case; the model, the images, rooflines, the report and figures stay in ``folder``."""
+def _run(case: Case, out: Path, console: Console) -> Figures:
+    """One case; rooflines, the report and figures stay in its folder below ``out``."""
+    folder, builds = out / case.name, out / BUILDS
     folder.mkdir(parents=True, exist_ok=True)
-    model, images = folder / "model.onnx", folder / "images.npz"
+    model, images = out / case.model / "model.onnx", folder / "images.npz"
+    if not model.exists():
+        make_model(case, model, console)
+    config, single = preset(case.preset), lower(import_model(model))
     if not images.exists():
-        make_model(case, model, images, console)
-    network, config = lower(import_model(model)), preset(case.preset)
+        np.savez(images, images=example_images(image_shape(single), case.batch, seed=2))
+    network = batched(single, case.batch)
     program = compile_network(network, config)
     profile = _profile(case, program, config, folder / f"profile-{case.preset}")
     digest = hashlib.sha256(program.to_bytes()).hexdigest()
@@ -114,7 +129,13 @@ def _run(case: Case, folder: Path, builds: Path, console: Console) -> Figures:
         console.print("known: the same program gave equal values on the same design")
     else:
         report = simulate(
-            model, images, preset_name=case.preset, out=builds, waves=False, console=console
+            model,
+            images,
+            batch=case.batch,
+            preset_name=case.preset,
+            out=builds,
+            waves=False,
+            console=console,
         )
         report.save(folder)
         outcome = Outcome.of_report(report, name=case.name, program=digest, design=design)
@@ -124,16 +145,15 @@ def _run(case: Case, folder: Path, builds: Path, console: Console) -> Figures:
     return figures
 
 
-def make_model(case: Case, model: Path, images: Path, console: Console) -> None:
-    """A calibrated model with seeded weights, and one image like those that calibrated it."""
-    import numpy as np
-
+def make_model(case: Case, model: Path, console: Console) -> None:
+    """A calibrated model with seeded weights."""
     with console.status(f"making {case.name}"):
         network = calibrated_network(
             case.network, case.weights, case.activations, image_size=case.image_size
         )
-        export_model(network, model, calibration_images=example_images(network.image_shape))
-        np.savez(images, images=example_images(network.image_shape, 1, seed=2))
+        unfinished = model.with_name(f"{model.name}.part")
+        export_model(network, unfinished, calibration_images=example_images(network.image_shape))
+        unfinished.replace(model)
 
 
 def _profile(case: Case, program: Program, config: AcceleratorConfig, folder: Path) -> Profile:

@@ -80,7 +80,7 @@ class Outcome:
             error=report.error,
             values=report.values_compared,
             mismatches=report.values_mismatched,
-            cycles=report.cycles_per_image,
+            cycles=report.cycles,
             layer_cycles=[layer.cycles for layer in report.layers],
             counters=report.counters,
             seconds=report.seconds.get("simulate", 0.0),
@@ -111,8 +111,8 @@ class Outcome:
         for counter, predicted in profile.counters.items():
             if self.counters[counter] != predicted:
                 return f"counter {counter} was {self.counters[counter]:,}, not {predicted:,}"
-        if self.cycles != profile.cycles_per_image:
-            return f"the run took {self.cycles:,} cycles, not {profile.cycles_per_image:,}"
+        if self.cycles != profile.cycles:
+            return f"the run took {self.cycles:,} cycles, not {profile.cycles:,}"
         return None
 
 
@@ -217,7 +217,7 @@ def figures_of(
         difference=difference,
         values=outcome.values,
         cycles=cycles,
-        images_per_second=config.clock_mhz * 1e6 / cycles if cycles else 0.0,
+        images_per_second=config.clock_mhz * 1e6 * program.images / cycles if cycles else 0.0,
         array=ideal / cycles if cycles else 0.0,
         words=traffic.total,
         least_words=traffic.least,
@@ -236,7 +236,7 @@ def _activation_bits(program: Program) -> int:
     tensors = sum(
         tensor.height * tensor.width * tensor.channels * tensor.planes for tensor in program.tensors
     )
-    return PIXEL_BITS * prod(program.image_shape) + tensors
+    return PIXEL_BITS * program.images * prod(program.image_shape) + tensors
 
 
 def figures_table(entries: Iterable[Figures]) -> Table:

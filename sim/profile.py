@@ -85,7 +85,8 @@ class RtlRun:
 
     simulator: str
     images: int
-    cycles_per_image: int
+    cycles: int
+    """Of a run."""
     layer_cycles: list[int]
     counters: dict[str, int]
     difference: str | None
@@ -100,7 +101,7 @@ class RtlRun:
         return RtlRun(
             simulator=report.simulator,
             images=report.images,
-            cycles_per_image=report.cycles_per_image,
+            cycles=report.cycles,
             layer_cycles=[layer.cycles for layer in report.layers],
             counters=report.counters,
             difference=wrong,
@@ -118,7 +119,8 @@ class Profile:
     port_bytes_per_cycle: int
     """Of the external memory port at most."""
     clock: Clock
-    cycles_per_image: int
+    cycles: int
+    """Of a run: an image, or a batch of them."""
     images_per_second: float
     """Of the accelerator alone: the transfer of images takes its own time."""
     utilization: float
@@ -128,14 +130,21 @@ class Profile:
     """The accelerator's performance counters, by lower-case name."""
     layers: list[LayerProfile]
     rtl: RtlRun | None = None
+    batch: int = 1
+    """Images of a run."""
 
     @property
     def array_share(self) -> float:
         """Share of the cycles in which a word enters the array."""
-        return self.causes["array"] / self.cycles_per_image
+        return self.causes["array"] / self.cycles
+
+    @property
+    def cycles_per_image(self) -> int:
+        return round(self.cycles / self.batch)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1) + "\n"
+        content = asdict(self) | {"cycles_per_image": self.cycles_per_image}
+        return json.dumps(content, indent=1) + "\n"
 
     def save(self, folder: Path) -> Path:
         """Write ``report.json`` in one step; its path."""
@@ -150,7 +159,7 @@ class Profile:
 def profile_program(
     program: Program, config: AcceleratorConfig, *, model: str, clock: Clock
 ) -> Profile:
-    """Profile the inference of one image; all images take the same cycles.
+    """Profile a run of the program: an image or a batch. All images take the same cycles.
 
     Raises:
         ProfileError: The program has no layers.
@@ -191,13 +200,14 @@ def profile_program(
         binary_macs_per_cycle=capacity,
         port_bytes_per_cycle=_port_bytes(config),
         clock=clock,
-        cycles_per_image=run.cycles,
-        images_per_second=clock.mhz * 1e6 / run.cycles,
+        cycles=run.cycles,
+        images_per_second=clock.mhz * 1e6 * program.images / run.cycles,
         utilization=sum(layer.binary_macs for layer in layers) / (run.cycles * capacity),
         causes=totals,
         limit=_largest(totals),
         counters={counter.name.lower(): value for counter, value in run.counters.items()},
         layers=layers,
+        batch=program.images,
     )
 
 

@@ -44,8 +44,8 @@ def _layer_table(profile: Profile) -> Table:
     for index, layer in enumerate(profile.layers):
         table.add_row(*_row(layer.name, layer, layer.cycles, _rtl_cycles(rtl, index)))
     table.add_section()
-    measured = None if rtl is None else rtl.cycles_per_image
-    table.add_row(*_row("total", profile, profile.cycles_per_image, measured))
+    measured = None if rtl is None else rtl.cycles
+    table.add_row(*_row("total", profile, profile.cycles, measured))
     return table
 
 
@@ -90,9 +90,11 @@ def _counter_table(predicted: dict[str, int], rtl: RtlRun) -> Table:
 def _speed(profile: Profile) -> str:
     clock = profile.clock
     kind = "routed" if clock.is_routed else "asked for, not routed"
+    of_batch = f" ({profile.cycles:,} for {profile.batch})" if profile.batch > 1 else ""
     return (
-        f"{profile.cycles_per_image:,} cycles per image: {profile.images_per_second:,.1f} images/s "
-        f"at {clock.mhz:g} MHz ({kind}: {clock.source}), without the transfer of images"
+        f"{profile.cycles_per_image:,} cycles per image{of_batch}: "
+        f"{profile.images_per_second:,.1f} images/s at {clock.mhz:g} MHz "
+        f"({kind}: {clock.source}), without the transfer of images"
     )
 
 

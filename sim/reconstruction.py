@@ -260,9 +260,13 @@ def _vector_places(
             inner_x = inner_y = 1
         index = np.arange(count)
         window, pixel = index % (inner_x * inner_y), index // (inner_x * inner_y)
-        # Windows are clipped to the image.
+        # Windows are clipped to the image; those of a batch lie one below the other.
         (step_y, step_x), (above, left) = layer.pool_stride, layer.pool_padding
-        rows = np.maximum((y + pixel // config["outer_x"]) * step_y - above, 0) + window // inner_x
+        image, row = np.divmod(
+            y + pixel // config["outer_x"], layer.output_shape[0] // layer.images
+        )
+        rows = np.maximum(row * step_y - above, 0) + window // inner_x
+        rows += image * (layer.convolution_shape[0] // layer.images)
         columns = np.maximum((x + pixel % config["outer_x"]) * step_x - left, 0) + window % inner_x
         blocks = block + np.repeat(np.arange(fields["tiles"]), count)
         yield tensor, np.tile(rows, fields["tiles"]), np.tile(columns, fields["tiles"]), blocks

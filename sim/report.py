@@ -56,7 +56,8 @@ class Report:
     """Images that were simulated to the end."""
     values_compared: int
     values_mismatched: int
-    cycles_per_image: int
+    cycles: int
+    """Of a run: an image, or a batch of them."""
     clock_mhz: float
     """Clock that the preset asks for on a board."""
     utilization: float
@@ -81,6 +82,12 @@ class Report:
     """File that shows the cycles around the mismatch or error."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by step."""
+    batch: int = 1
+    """Images of a run."""
+
+    @property
+    def cycles_per_image(self) -> int:
+        return round(self.cycles / self.batch)
 
     @property
     def passed(self) -> bool:
@@ -96,7 +103,10 @@ class Report:
         """Write ``report.json`` in one step; its path."""
         path = folder / REPORT_FILE
         temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        content = asdict(self) | {"passed": self.passed}
+        content = asdict(self) | {
+            "cycles_per_image": self.cycles_per_image,
+            "passed": self.passed,
+        }
         temporary.write_text(json.dumps(content, indent=1) + "\n")
         temporary.replace(path)
         return path
@@ -124,6 +134,16 @@ def _class(logits: Iterable[int]) -> int:
     return values.index(max(values)) if values else -1
 
 
+def _classes(runs: Iterable[Iterable[int]], program: Program) -> list[int]:
+    """The class of every image of the runs, whose logits follow one another."""
+    classes = []
+    for logits in runs:
+        values, count = list(logits), program.result_count
+        for image in range(program.images):
+            classes.append(_class(values[image * count : (image + 1) * count]))
+    return classes
+
+
 def make_report(
     program: Program,
     config: AcceleratorConfig,
@@ -134,7 +154,11 @@ def make_report(
     labels: Iterable[int | None],
     golden_logits: Iterable[Iterable[int]],
 ) -> Report:
-    """The report of finished runs. ``labels`` and ``golden_logits`` are those of all images."""
+    """The report of finished runs.
+
+    ``labels`` are those of all images, ``golden_logits`` those of all runs. The last batch may
+    have more images than there are labels.
+    """
     layers = [
         _layer_report(info, [result.layers[index] for result in results], config)
         for index, info in enumerate(program.layers)
@@ -144,6 +168,8 @@ def make_report(
     capacity = cycles * config.array.binary_macs_per_cycle
     macs = sum(info.binary_macs for info in program.layers) * len(results)
     seconds = sum(result.seconds for result in results)
+    known = list(labels)
+    predictions = _classes((result.logits for result in results), program)[: len(known)]
     failed = next((result for result in results if result.mismatch or result.error), None)
     mismatch = None
     if failed and failed.mismatch:
@@ -153,16 +179,17 @@ def make_report(
         model=model,
         preset=config.name,
         simulator=simulator,
-        images=sum(result.error is None for result in results),
+        images=min(len(known), program.images * sum(result.error is None for result in results)),
         values_compared=sum(entry["values_compared"] for entry in everything),
         values_mismatched=sum(entry["values_mismatched"] for entry in everything),
-        cycles_per_image=round(cycles / max(1, len(results))),
+        cycles=round(cycles / max(1, len(results))),
+        batch=program.images,
         clock_mhz=config.clock_mhz,
         utilization=macs / capacity if capacity else 0.0,
         simulated_cycles_per_second=cycles / seconds if seconds else 0.0,
-        labels=list(labels)[: len(results)],
-        predictions_rtl=[_class(result.logits) for result in results],
-        predictions_golden=[_class(logits) for logits in golden_logits][: len(results)],
+        labels=known[: len(predictions)],
+        predictions_rtl=predictions,
+        predictions_golden=_classes(golden_logits, program)[: len(predictions)],
         class_names=list(program.labels),
         counters={
             counter.name.lower(): value for counter, value in zip(Counter, last, strict=False)
@@ -203,7 +230,7 @@ def _layer_table(report: Report) -> Table:
         "total",
         "",
         "",
-        f"{report.cycles_per_image:,}",
+        f"{report.cycles:,}",
         f"{report.utilization:.1%}",
         f"{report.values_compared:,}",
         _mismatch_text(report.values_mismatched),
@@ -249,9 +276,10 @@ def print_report(report: Report, console: Console) -> None:
     if known:
         right = sum(rtl == label for rtl, label in known)
         console.print(f"{right} of {len(known)} images are classified as labelled")
-    microseconds = report.cycles_per_image / report.clock_mhz
+    microseconds = report.cycles / report.batch / report.clock_mhz
+    of_batch = f" ({report.cycles:,} for {report.batch})" if report.batch > 1 else ""
     console.print(
-        f"{report.cycles_per_image:,} cycles per image: {microseconds / 1000:.2f} ms at "
+        f"{report.cycles_per_image:,} cycles per image{of_batch}: {microseconds / 1000:.2f} ms at "
         f"{report.clock_mhz:g} MHz; simulated at "
         f"{report.simulated_cycles_per_second:,.0f} cycles/s"
     )

@@ -94,7 +94,7 @@ def rooflines(profile: Profile) -> list[Roofline]:
         Roofline(
             name="total",
             widths="",
-            cycles=profile.cycles_per_image,
+            cycles=profile.cycles,
             binary_macs=macs,
             external_bytes=moved,
             array_roof=profile.binary_macs_per_cycle,

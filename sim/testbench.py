@@ -25,6 +25,7 @@ from cocotb.triggers import (
     with_timeout,
 )
 
+from compiler.compile import image_words
 from compiler.program import Program
 from hw.isa import Counter, Register, Status, Trap
 from hw.link.host_port import HostOperation
@@ -204,10 +205,7 @@ class TestBench:
         self.read_trace()
 
     async def load_image(self, image: int) -> None:
-        height, width, channels = self.program.image_shape
-        pixels = np.zeros((height, width, 4), np.uint8)
-        pixels[..., :channels] = self.images[image]
-        words = pixels.view("<u4").ravel().tolist()
+        words = image_words(self.images[image]).tolist()
         await self.host.write_memory(self.program.image_address, words)
 
     def choose_planes(self, run: int) -> None:
@@ -226,14 +224,14 @@ class TestBench:
             await self.host.start(self.program.image_entry)
             await self.host.finish(self.job.timeout_cycles)
             words = await self.host.read_memory(
-                self.program.result_address, self.program.result_count
+                self.program.result_address, self.program.result_words
             )
             for counter in Counter:
                 counters.append(await self.host.read_register(Register.COUNTERS, counter.value))
         except RunError as failure:
             error = str(failure)
         trace = self.read_trace()
-        logits = np.array(words, np.uint32).view(np.int32).tolist()
+        logits = self.program.logits(np.array(words, np.uint32).view(np.int32)).ravel().tolist()
         return self._result(image, trace, logits, counters, error, began)
 
     def _result(

@@ -22,7 +22,7 @@ TENSORS = (DmaTarget.ACTIVATIONS.name.lower(), DmaTarget.STREAMS.name.lower())
 
 @dataclass(frozen=True)
 class Traffic:
-    """External words of one image."""
+    """External words of a run: an image, or a batch of them."""
 
     moved: dict[str, int]
     """By what they are: "load weights", "store streams", ..., "instructions"."""
@@ -51,7 +51,7 @@ class Traffic:
 
 
 def traffic_of(program: Program, network: IntegerNetwork, config: AcceleratorConfig) -> Traffic:
-    """The words that classifying one image moves.
+    """The words that a run moves.
 
     Args:
         program: Of ``network`` for ``config``.
@@ -81,4 +81,5 @@ def _least_words(program: Program, network: IntegerNetwork) -> int:
     for tensor in program.tensors:
         if tensor.blocks:
             bits += 2 * tensor.height * tensor.width * tensor.channels * tensor.planes
-    return -(-bits // WORD) + prod(program.image_shape[:2]) + program.result_count
+    ends = prod(program.image_shape[:2]) + program.result_count
+    return -(-bits // WORD) + program.images * ends

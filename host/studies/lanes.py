@@ -90,7 +90,7 @@ def _used(profile: Profile | None) -> float | None:
 
 def _waits(profile: Profile | None) -> float | None:
     """Share of the cycles that wait for the external memory."""
-    return None if profile is None else profile.causes["memory"] / profile.cycles_per_image
+    return None if profile is None else profile.causes["memory"] / profile.cycles
 
 
 def _shaped(rows: int, columns: int, lanes: int) -> AcceleratorConfig:

@@ -87,7 +87,7 @@ def _row(point: _Point) -> tuple[str, ...]:
         f"{profile.binary_macs_per_cycle:,}",
         f"{profile.cycles_per_image:,}",
         f"{profile.utilization:.1%}",
-        f"{profile.causes['memory'] / profile.cycles_per_image:.1%}",
+        f"{profile.causes['memory'] / profile.cycles:.1%}",
         f"{profile.clock.mhz:.1f}",
         f"{profile.images_per_second:,.0f}",
         f"{1e3 * profile.images_per_second / point.lut4:.1f}",
@@ -116,9 +116,7 @@ def _figure(points: Sequence[_Point]) -> Figure:
     ]
     bottom = [0.0] * len(known)
     for cause, colour in COLOURS.items():
-        heights = [
-            100 * profile.causes[cause.value] / profile.cycles_per_image for _, profile in known
-        ]
+        heights = [100 * profile.causes[cause.value] / profile.cycles for _, profile in known]
         right.bar(range(len(known)), heights, bottom=bottom, label=cause.value, color=colour)
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     right.set(ylabel="% of the cycles, by cause")

@@ -53,10 +53,10 @@ def look_closely(
         assert candidate.config is not None
         program = compile_network(network, candidate.config)
         profile = profile_program(program, candidate.config, model=model, clock=clock)
-        if profile.cycles_per_image != candidate.metrics["cycles"]:
+        if profile.cycles != candidate.metrics["cycles"]:
             raise ValueError(
                 f"{candidate.config.name} must take {candidate.metrics['cycles']:,} cycles as in "
-                f"the search, not {profile.cycles_per_image:,}"
+                f"the search, not {profile.cycles:,}"
             )
         chosen.append(Chosen(number=place + 1, candidate=candidate, profile=profile))
     return chosen

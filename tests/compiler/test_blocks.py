@@ -15,8 +15,9 @@ from compiler.emit_fill import fill_fields
 from compiler.layout import PlaneLayout
 from compiler.placement import allocate
 from compiler.plan import plan_network
+from compiler.pool_tiles import PoolTile
 from compiler.program import Program, ProgramError
-from compiler.tiling import PoolTile, Tile
+from compiler.tiling import Tile
 from compiler.units import LayerPlan
 from compiler.views import View
 from golden.export import model_bytes

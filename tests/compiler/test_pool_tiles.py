@@ -15,8 +15,9 @@ from compiler.emit import Emitter
 from compiler.layout import PlaneLayout
 from compiler.parts import window_parts
 from compiler.plan import plan_network
+from compiler.pool_tiles import cut_pool_tiles
 from compiler.program import ProgramError
-from compiler.tiling import Tile, cut_pool_tiles, geometry
+from compiler.tiling import Tile, geometry
 from golden.export import model_bytes
 from golden.integer_network import ConvolutionLayer, Pool, PoolKind
 from golden.lowering import lower

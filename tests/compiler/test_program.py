@@ -91,7 +91,7 @@ def test_a_file_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as earlier:
         earlier.setattr("compiler.program.FORMAT_VERSION", 1)
         content = _program().to_bytes()
-    with pytest.raises(ProgramError, match=r"^program format must be 4, not 1$"):
+    with pytest.raises(ProgramError, match=r"^program format must be 5, not 1$"):
         Program.from_bytes(content)
 
 

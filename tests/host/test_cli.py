@@ -235,8 +235,13 @@ class TestFlash:
 class FakeAccelerator:
     """Answers with the sum of the image as the logit of class 2."""
 
-    def classify(self, program, image):
-        return [0, -5, sum(image)]
+    def __init__(self):
+        self.runs = []
+
+    def classify_batch(self, program, images):
+        assert len(images) <= program.images
+        self.runs.append(len(images))
+        return [[0, -5, sum(image)] for image in images]
 
     def counters(self):
         return {Counter.TOTAL: 1234}
@@ -244,7 +249,7 @@ class FakeAccelerator:
 
 @pytest.fixture
 def program():
-    return SimpleNamespace(image_shape=(2, 3, 3), labels=("cat", "dog", "frog"))
+    return SimpleNamespace(image_shape=(2, 3, 3), labels=("cat", "dog", "frog"), images=1)
 
 
 def test_run_prints_class_name_and_cycles(folder, program):
@@ -257,6 +262,15 @@ def test_run_prints_class_name_and_cycles(folder, program):
         "0: frog (2), 1234 cycles",
         "1: frog (2), labelled 0, 1234 cycles",
     ]
+
+
+def test_images_run_in_batches_of_what_the_program_takes(folder, program):
+    np.savez("b.npz", images=np.ones((5, 2, 3, 3), np.uint8))
+    program.images = 2
+    accelerator = FakeAccelerator()
+    answers = list(classify_images(accelerator, program, read_images([folder / "b.npz"], program)))
+    assert [answer.image for answer in answers] == ["0", "1", "2", "3", "4"]
+    assert accelerator.runs == [2, 2, 1]
 
 
 def test_picture_of_the_wrong_size_is_refused(folder, program):

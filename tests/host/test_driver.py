@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,41 @@ def test_classify_returns_signed_logits() -> None:
     assert accelerator.classify(PROGRAM, [1, 2, 3, 4, 5, 6]) == [21, -21, 0]
     assert device.starts == [16]
     assert accelerator.trap() is None
+
+
+BATCH = replace(PROGRAM, images=3, result_stride=4)
+
+
+def finish_batch(device: ModelAccelerator, entry: int) -> None:
+    """As :func:`finish`, for three images; between their results lies a word that says nothing."""
+    for image in range(3):
+        total = sum(device.memory[100 + 6 * image + pixel] for pixel in range(6))
+        results = {0: total & 0xFFFFFFFF, 1: -total & 0xFFFFFFFF, 2: image, 3: 77}
+        device.memory |= {200 + 4 * image + word: value for word, value in results.items()}
+    device.registers[Register.STATUS.value] = Status.DONE.value
+
+
+def test_a_batch_gives_the_logits_of_every_image_in_one_run() -> None:
+    device = ModelAccelerator(finish_batch)
+    images = [[1] * 6, [2] * 6, [3] * 6]
+    logits = accelerator_of(device).classify_batch(BATCH, images)
+    assert logits == [[6, -6, 0], [12, -12, 1], [18, -18, 2]]
+    assert device.starts == [16]
+
+
+def test_a_batch_that_is_not_full_is_filled_up_with_its_last_image() -> None:
+    device = ModelAccelerator(finish_batch)
+    accelerator = accelerator_of(device)
+    assert accelerator.classify_batch(BATCH, [[1] * 6, [2] * 6]) == [[6, -6, 0], [12, -12, 1]]
+    assert [device.memory[112 + pixel] for pixel in range(6)] == [2] * 6
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_a_batch_of_another_number_of_images_is_refused(count: int) -> None:
+    device = ModelAccelerator(finish_batch)
+    with pytest.raises(ValueError, match=f"^images of a run must be 1 to 3, not {count}$"):
+        accelerator_of(device).classify_batch(BATCH, [[1] * 6] * count)
+    assert device.starts == []
 
 
 def test_classify_checks_the_image() -> None:

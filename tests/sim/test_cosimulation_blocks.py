@@ -12,6 +12,7 @@ from rich.console import Console
 
 from compiler.compile import compile_network
 from compiler.program import Program, ProgramError
+from golden.batching import batched
 from golden.export import model_bytes
 from golden.graph import ModelError
 from golden.integer_network import IntegerNetwork
@@ -22,6 +23,7 @@ from hw.config import AcceleratorConfig, preset
 from hw.memory.sdram_part import sdram_part
 from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
 from sim.design import cached_verilog
+from sim.images import stacked
 from sim.reference import expected_arrays
 
 PART = "16Mx16"
@@ -92,3 +94,33 @@ def test_models_larger_than_the_chip(
         if len(done) == count:
             return
     raise AssertionError(f"{count} models must spill, not {done}")
+
+
+@pytest.mark.slow
+def test_batches_larger_than_the_chip(tmp_path: Path) -> None:
+    config = crowded(4, 1024, 256)
+    bench = Bench(
+        config=config,
+        simulator=make_simulator("verilator"),
+        generate=partial(cached_verilog, cache=tmp_path / "verilog", latency=0),
+        out=tmp_path,
+        console=Console(file=io.StringIO(), width=160),
+    )
+    done = 0
+    for seed in range(100):
+        batch = 2 + seed % 3
+        try:
+            network = batched(network_of(seed), batch)
+            program = compile_network(network, config)
+        except (ModelError, ProgramError):
+            continue
+        if not spilled(program):
+            continue
+        images = random_images(program.image_shape, batch)
+        expected = expected_arrays(network, stacked(images.pixels, batch))
+        report = cosimulate(bench, program, images, expected, waves=False)
+        assert report.passed, f"seed {seed}: {report}"
+        done += 1
+        if done == 3:
+            return
+    raise AssertionError(f"3 batches must spill, not {done}")

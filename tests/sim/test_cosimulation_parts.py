@@ -12,6 +12,7 @@ from rich.console import Console
 
 from compiler.compile import compile_network
 from compiler.plan import plan_network
+from golden.batching import batched
 from golden.export import model_bytes
 from golden.integer_network import IntegerNetwork
 from golden.lowering import lower
@@ -20,6 +21,7 @@ from golden.random_models import RandomLimits, random_model
 from hw.config import AcceleratorConfig, preset
 from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
 from sim.design import cached_verilog
+from sim.images import stacked
 from sim.reference import expected_arrays
 
 TINY = preset("tiny")
@@ -56,7 +58,9 @@ def test_the_models_have_parts_of_both_kinds() -> None:
     assert kinds == {(rows, tiles) for rows in (False, True) for tiles in (False, True)}
 
 
-def require_exact(folder: Path, network: IntegerNetwork, config: AcceleratorConfig) -> None:
+def require_exact(
+    folder: Path, network: IntegerNetwork, config: AcceleratorConfig, batch: int = 1
+) -> None:
     text = io.StringIO()
     bench = Bench(
         config=config,
@@ -65,13 +69,16 @@ def require_exact(folder: Path, network: IntegerNetwork, config: AcceleratorConf
         out=folder,
         console=Console(file=text, width=160),
     )
+    network = batched(network, batch)
     program = compile_network(network, config)
-    images = random_images(program.image_shape, 2)
-    expected = expected_arrays(network, images.pixels)
+    images = random_images(program.image_shape, batch + 1)
+    expected = expected_arrays(network, stacked(images.pixels, batch))
     report = cosimulate(bench, program, images, expected)
     assert report.passed, text.getvalue()
     assert report.cycle_difference is None
     assert report.values_compared > 0
+    assert report.images == batch + 1
+    assert report.predictions_rtl == report.predictions_golden
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -85,6 +92,12 @@ def test_weights_that_are_loaded_part_by_part_are_exact_on_the_rtl(folder: Path)
         units = plan_network(network, STARVED).units
         assert any(unit.part for unit in units), seed
         require_exact(folder, network, STARVED)
+
+
+@pytest.mark.parametrize("config", [CONFIG, STARVED], ids=["windows", "weights"])
+def test_parts_of_a_batch_are_exact_on_the_rtl(folder: Path, config: AcceleratorConfig) -> None:
+    for seed in (27, 83, 101):
+        require_exact(folder, network_of(seed), config, batch=3)
 
 
 @pytest.mark.parametrize("case", POOL_SEEDS)

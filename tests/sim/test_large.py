@@ -85,7 +85,7 @@ class Runs:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the small case's model and images."""
     folder = tmp_path_factory.mktemp("made")
-    sim.large.make_model(SMALL, folder / "model.onnx", folder / "images.npz", Console(quiet=True))
+    sim.large.make_model(SMALL, folder / "model.onnx", Console(quiet=True))
     return folder
 
 
@@ -113,7 +113,15 @@ def test_cases_are_those_of_the_paper_each_at_two_widths() -> None:
     networks = {case.network for case in CASES}
     assert len(networks) == 7
     for network in networks:
-        assert len({case.name for case in CASES if case.network == network}) == 2
+        assert len({case.model for case in CASES if case.network == network}) == 2
+
+
+def test_cases_that_differ_in_the_batch_share_the_model() -> None:
+    batches = [case for case in CASES if case.batch > 1]
+    assert batches
+    for case in batches:
+        assert case.name != case.model
+        assert case.model in {single.name for single in CASES if single.batch == 1}
 
 
 def test_a_case_with_equal_values_is_not_run_again(tmp_path: Path, runs: Runs) -> None:

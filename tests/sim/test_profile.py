@@ -71,7 +71,7 @@ def measured(content: Profile, **changes: object) -> Report:
         images=2,
         values_compared=1,
         values_mismatched=0,
-        cycles_per_image=content.cycles_per_image,
+        cycles=content.cycles,
         clock_mhz=40.0,
         utilization=content.utilization,
         simulated_cycles_per_second=1.0,

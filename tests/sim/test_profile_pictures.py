@@ -52,7 +52,7 @@ def profile(layers: list[LayerProfile]) -> Profile:
         binary_macs_per_cycle=100,
         port_bytes_per_cycle=4,
         clock=Clock(mhz=50, is_routed=False, source="preset small"),
-        cycles_per_image=cycles,
+        cycles=cycles,
         images_per_second=1.0,
         utilization=0.5,
         causes={c.value: sum(layer.causes[c.value] for layer in layers) for c in MEANINGS},

@@ -1,0 +1,16 @@
+"""Options that commands of ``lqfpga`` and ``python -m sim`` share."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["BATCH"]
+
+BATCH = click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Images that are computed at once, and share the loads of weights.",
+)
+"""``batch``: int."""
