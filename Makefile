@@ -11,7 +11,7 @@ LIMIT ?=
 PRESET ?= ulx3s-85f
 SIM ?= verilator
 BOARD ?= ulx3s
-STUDY ?= counting lanes widths scaling peers
+STUDY ?= counting lanes widths scaling peers batch
 ARGS ?=
 
 .DEFAULT_GOAL := help

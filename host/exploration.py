@@ -24,6 +24,7 @@ from host.confirmation import (
     print_confirmed,
 )
 from hw.board.ulx3s import Board, board
+from hw.config import preset
 from sim.explore.area import AreaModel
 from sim.explore.candidate import Judge
 from sim.explore.choice import Chosen, choose, look_closely
@@ -92,7 +93,7 @@ def run_exploration(
     console = console or _console()
     target = board(board_name)
     question = read_question(space, target) if space else default_question(target)
-    clock = preset_clock(target)
+    clock = preset_clock(preset(target.preset))
     fitted, _ = split(read_measurements())
     judge = Judge(question, target, clock, AreaModel(fitted))
     network = lower(import_model(model))

@@ -10,7 +10,7 @@ from host.command_parameters import FOLDER
 
 __all__ = ["STUDY_NAMES", "study"]
 
-STUDY_NAMES = ("counting", "lanes", "widths", "scaling", "peers")
+STUDY_NAMES = ("counting", "lanes", "widths", "scaling", "peers", "batch")
 """Those of ``host.studies.registry``, which is heavy to import."""
 
 
@@ -39,6 +39,7 @@ def study(names: tuple[str, ...], output: Path, work: Path) -> None:
       lanes      utilization of wider and wider elements by the paper's networks
       widths     weight and activation planes against images/s and accuracy
       scaling    one network from the 12F to the 85F
+      batch      cycles and SDRAM traffic by the images of a run
       peers      SCALE-Sim and ZigZag on the same shapes (installed below --work)
 
     \b

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import counting, lanes, peers, scaling, widths
+from . import batch, counting, lanes, peers, scaling, widths
 from .findings import Findings
 
 __all__ = ["STUDIES"]
@@ -18,5 +18,6 @@ STUDIES: dict[str, Callable[[Path, Console], Findings]] = {
     "widths": widths.run,
     "scaling": scaling.run,
     "peers": peers.run,
+    "batch": batch.run,
 }
 """Each takes a folder to work in, and a console for its progress."""

@@ -59,7 +59,8 @@ def run(
             profile = None
             try:
                 config = preset(f"{target.preset}-sdram")
-                profile = profile_network(network, config, entry.name, preset_clock(target))
+                clock = preset_clock(preset(target.preset))
+                profile = profile_network(network, config, entry.name, clock)
             except ProgramError as error:
                 reasons.append((f"{entry.label}, {target.device}", str(error)))
             lut4 = areas.predict(preset(target.preset)).lut4_total

@@ -57,7 +57,7 @@ def run(
 ) -> Findings:
     """Cycles of example models at each pair of widths, images/s at the routed clock of the array,
     and what is known of their accuracy."""
-    clock = preset_clock(board(BOARD))
+    clock = preset_clock(preset(board(BOARD).preset))
     config = preset(PRESET)
     accuracy = {
         (SHIPPED_NAME, 2, 2): measured_accuracy(SHIPPED, console, limit)

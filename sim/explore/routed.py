@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from hw.board.ulx3s import Board
-from hw.config import AcceleratorConfig, ArrayConfig, preset
+from hw.config import AcceleratorConfig, ArrayConfig
 from sim.profile import Clock
 
 __all__ = [
@@ -61,9 +61,8 @@ def routed_designs() -> tuple[RoutedDesign, ...]:
     )
 
 
-def preset_clock(board: Board, designs: Iterable[RoutedDesign] | None = None) -> Clock:
-    """The routed clock of a board's preset, or else the clock that the preset asks for."""
-    config = preset(board.preset)
+def preset_clock(config: AcceleratorConfig, designs: Iterable[RoutedDesign] | None = None) -> Clock:
+    """The routed clock of a preset, or else the clock that it asks for."""
     for design in designs if designs is not None else routed_designs():
         if design.preset == config.name and design.routed_mhz is not None:
             return Clock(mhz=design.routed_mhz, is_routed=True, source=f"preset {config.name}")

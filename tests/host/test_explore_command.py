@@ -60,7 +60,7 @@ def test_writes_the_report_its_pictures_and_tables(folder):
     assert len(rows) == 4
     assert [row["problems"] != "" for row in rows] == [False, True, False, False]
     assert "4 points (all points), 3 feasible" in result.stdout
-    assert "at 64.2 MHz, the preset's clock (routed: preset ulx3s-12f)" in result.stdout
+    assert "at 70.6 MHz, the preset's clock (routed: preset ulx3s-12f)" in result.stdout
     again = run("--space", "space.toml")
     assert "0 evaluated now" in again.stdout
 

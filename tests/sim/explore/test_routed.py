@@ -15,10 +15,11 @@ from sim.explore.routed import (
 
 def test_the_clock_of_a_preset_is_what_was_routed_or_what_it_asks_for():
     target = board("ulx3s")
-    clock = preset_clock(target)
-    assert (clock.mhz, clock.is_routed, clock.source) == (56.6, True, "preset ulx3s-85f")
-    asked = preset_clock(target, [])
-    assert (asked.mhz, asked.is_routed) == (preset("ulx3s-85f").clock_mhz, False)
+    config = preset(target.preset)
+    clock = preset_clock(config)
+    assert (clock.mhz, clock.is_routed, clock.source) == (61.9, True, "preset ulx3s-85f")
+    asked = preset_clock(config, [])
+    assert (asked.mhz, asked.is_routed) == (config.clock_mhz, False)
 
 
 def test_routed_presets_are_as_they_are_now():
