@@ -93,6 +93,7 @@ def import_command(source: Path, network: str, output: Path | None) -> None:
 @click.argument("checkpoint", type=FILE)
 @click.option("-o", "--output", type=FILE, help="Model file; by default CHECKPOINT with .onnx.")
 @click.option("--calibration", default=500, show_default=True, help="Images that set the ranges.")
+@click.option("--images", type=click.Path(path_type=Path), help="Others than CIFAR-10's for that.")
 @click.option(
     "--full-precision-bits",
     type=click.IntRange(2, 8),
@@ -105,24 +106,37 @@ def export(
     checkpoint: Path,
     output: Path | None,
     calibration: int,
+    images: Path | None,
     full_precision_bits: int,
     folder: Path | None,
 ) -> None:
     """Export a trained CHECKPOINT to an ONNX file that stock onnxruntime runs.
 
+    The images are those of CIFAR-10, or a folder of PNG or JPEG files or an .npz as for `sim`,
+    already of the network's height and width. A network of ImageNet needs such.
+
     \b
-    Example:
+    Examples:
       lqfpga export resnet20.pt -o resnet20.onnx
+      lqfpga export resnet18.pt --images photos/
     """
     from golden.checkpoint import load_network
-    from golden.data import load_cifar10
+    from golden.data import SIZE, load_cifar10
     from golden.export import export_model, round_full_precision
+    from sim.images import load_images
 
     network = load_network(checkpoint).eval()
     round_full_precision(network, full_precision_bits)
-    images = load_cifar10(folder).train.pixels[:calibration]
+    height, width, _ = network.image_shape
+    labels = CIFAR10_LABELS if (height, width, network.classes) == (SIZE, SIZE, 10) else ()
+    if images is not None:
+        pixels = load_images(images, network.image_shape, limit=calibration).pixels
+    elif (height, width) == (SIZE, SIZE):
+        pixels = load_cifar10(folder).train.pixels[:calibration]
+    else:
+        raise click.UsageError(f"--images must be given for images of {width} x {height} pixels")
     output = output or checkpoint.with_suffix(".onnx")
-    export_model(network, output, labels=CIFAR10_LABELS, calibration_images=images)
+    export_model(network, output, labels=labels, calibration_images=pixels)
     click.echo(f"{output}: {output.stat().st_size} bytes")
 
 
