@@ -60,7 +60,7 @@ def train(arguments: tuple[str, ...]) -> None:
 
 @click.command("import")
 @click.argument("source", metavar="FILE", type=FILE)
-@click.option("--network", required=True, help="Network of the checkpoint: resnet20.")
+@click.option("--network", required=True, help="Network of the checkpoint, see above.")
 @click.option("-o", "--output", type=FILE, help="Checkpoint; by default FILE with .pt.")
 def import_command(source: Path, network: str, output: Path | None) -> None:
     """Import a checkpoint of the LQ-Nets reference code (TensorFlow, tensorpack).
@@ -68,6 +68,17 @@ def import_command(source: Path, network: str, output: Path | None) -> None:
     FILE is the .npz file that tensorpack's dump-model-params.py makes of a checkpoint. Every
     variable that the network needs must be there, and none that it does not know. QONNX files of
     Brevitas need no import: `sim` and `compile` take them as MODEL.
+
+    \b
+    The network is one of (and in that code)
+      resnet20, vgg-small                                tensorpack's, cifar10-vgg-small
+      alexnet, vgg-variant, googlenet-variant            --mode alexnet, vgg, googlenet
+      resnet18, resnet34, resnet50                       --mode preact, or resnet (weights only)
+      resnet18-type-a, resnet34-type-a, resnet50-type-a  --mode preact_typeA
+      densenet121-released                               --mode densenet
+      densenet121                                        the same with its flag `first` set
+
+    docs/import.md says what becomes of the normalization of ImageNet's images.
 
     \b
     Example:
