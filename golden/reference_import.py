@@ -5,8 +5,8 @@ array per variable, named as in the graph. Kernels are [kh, kw, Cin, Cout] there
 [Cout, Cin, kh, kw] here; they are the latent float weights, whose codes follow from the basis.
 Bit j of a code belongs to entry j of a basis in both, and in both a tie takes the lower level.
 
-What only training needs is left out: momentum, and the shadow variables of the bases' moving
-averages. An imported basis therefore counts as an average of many steps.
+What only training needs is left out: momentum, the shadow variables of the bases' moving averages,
+and averages for its log. An imported basis therefore counts as an average of many steps.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ import torch
 from torch import nn
 
 from golden import checkpoint
-from golden.layers import QuantConv2d, QuantLinear
+from golden.layers import LayerwideBatchNorm, QuantConv2d, QuantLinear
 from golden.learned_quantizer import SETTLED_STEP
 from golden.quantizers import MAX_BITS, ActivationEncoding, ActivationQuantizer, WeightQuantizer
+from golden.reference_image import fold_image_normalization
 from golden.reference_names import REFERENCE_NETWORKS, ReferenceNetwork
 
 __all__ = ["ImportedCheckpoint", "CheckpointImportError", "import_checkpoint", "read_variables"]
 
 TRAINING_SUFFIXES = ("/Momentum", "/biased", "/local_step")
 TRAINING_NAMES = ("global_step", "learning_rate")
+TRAINING_PREFIX = "EMA/"
 """Variables that only training needs."""
 
 WEIGHT_BASIS = "weight_quant/basis"
@@ -127,12 +129,14 @@ def read_network(
         CheckpointImportError: As for :func:`import_checkpoint`.
     """
     kept = {name: values for name, values in variables.items() if not _is_for_training(name)}
-    scopes = reference.scopes.values()
-    weight_bits = _bits(kept, [f"{scope}/{WEIGHT_BASIS}" for scope in scopes])
-    activation_bits = _bits(kept, [f"{scope}/{ACTIVATION_BASIS}" for scope in scopes])
-    network = reference.build(weight_bits, activation_bits).eval()
+    weight_bits = _bits(kept, WEIGHT_BASIS)
+    activation_bits = _bits(kept, ACTIVATION_BASIS)
+    try:
+        network = reference.build(weight_bits, activation_bits).eval()
+    except ValueError as error:
+        raise CheckpointImportError(f"what the file holds cannot be built: {error}") from None
     targets: dict[str, _Target] = {}
-    for path, scope in reference.scopes.items():
+    for path, scope in reference.scopes_of(activation_bits).items():
         targets |= dict(_targets(network.get_submodule(path), scope))
     for name in targets:
         if name not in kept:
@@ -150,18 +154,21 @@ def read_network(
             if isinstance(module, WeightQuantizer | ActivationQuantizer):
                 module.biased.copy_(module.basis)
                 module.step.fill_(SETTLED_STEP)
+    if reference.first is not None:
+        fold_image_normalization(network, reference.first)
     return ImportedCheckpoint(
         network, weight_bits, activation_bits, len(kept), len(variables) - len(kept)
     )
 
 
 def _is_for_training(name: str) -> bool:
-    return name in TRAINING_NAMES or name.endswith(TRAINING_SUFFIXES)
+    in_training = name.startswith(TRAINING_PREFIX) or name.endswith(TRAINING_SUFFIXES)
+    return in_training or name in TRAINING_NAMES
 
 
-def _bits(variables: Mapping[str, np.ndarray], names: list[str]) -> int | None:
-    """Planes of the quantizers whose bases have these names; None if there are none."""
-    found = [name for name in names if name in variables]
+def _bits(variables: Mapping[str, np.ndarray], kind: str) -> int | None:
+    """Planes of the quantizers with bases of this kind; None if there are none."""
+    found = [name for name in variables if name.endswith(f"/{kind}")]
     for name in found:
         shape, first = variables[name].shape, variables[found[0]].shape
         if len(shape) != 2 or not 1 <= shape[0] <= MAX_BITS:
@@ -182,11 +189,12 @@ def _targets(module: nn.Module, scope: str) -> Iterator[tuple[str, _Target]]:
         # A quantized matrix product is a convolution in the reference code; a plain one is not.
         axes = (3, 2, 0, 1) if isinstance(module, QuantConv2d) else (1, 0)
         yield f"{scope}/W", _Target(module.weight, axes)
-        if module.bias is not None:
+        # A bias that training leaves alone is not that code's: see VGG-Variant.
+        if module.bias is not None and module.bias.requires_grad:
             yield f"{scope}/b", _Target(module.bias)
         if module.weight_quant is not None:
             yield f"{scope}/{WEIGHT_BASIS}", _Target(module.weight_quant.basis)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm2d | LayerwideBatchNorm):
         if module.affine:
             yield f"{scope}/gamma", _Target(module.weight)
             yield f"{scope}/beta", _Target(module.bias)

@@ -6,9 +6,9 @@ Three forms, as in the LQ-Nets authors' released code:
   stream is float, and each block normalizes and quantizes it; a stage ends in batch normalization,
   ReLU and quantizer, and both paths of the next stage's first block read those codes, the shortcut
   through a quantized 1 x 1 convolution;
-* the same with shortcuts of type A: means of 2 x 2 values with zero channels behind, from the
-  float stream; then a stage's first block is like the others (the released code has this form for
-  bottleneck blocks only);
+* the same with shortcuts of type A: means of 2 x 2 values with zero channels behind. A stage ends
+  in batch normalization and ReLU; the shortcut of the next stage's first block reads these float
+  values, its branch quantizes them (the released code has this form for bottleneck blocks only);
 * without activation codes, ordinary post-activation blocks with shortcuts of type B.
 
 In ResNet-50 with type B the very first shortcut convolves float values, as released.
@@ -195,9 +195,9 @@ class ResNet(LqNetwork):
         if q.activation_bits is None:
             nn.init.zeros_(branch.bn.weight)
             return Block(nn.Identity(), branch, shortcut, nn.ReLU())
-        if position == (0, 0):
+        if position == (0, 0) or (position[1] == 0 and self.type_a):
             entry: nn.Module = q.quantizer()
-        elif position[1] == 0 and not self.type_a:
+        elif position[1] == 0:
             entry = nn.Identity()
         else:
             entry = q.normalized(in_channels)
@@ -205,10 +205,10 @@ class ResNet(LqNetwork):
 
     def _end(self, last: bool, channels: int) -> nn.Module:
         """What follows a stage."""
-        if self.quantization.activation_bits is None or (self.type_a and not last):
+        if self.quantization.activation_bits is None:
             return nn.Identity()
-        # The last layer's input stays in float.
-        q = Quantization(self.weight_bits, None) if last else self.quantization
+        # The last layer's input stays in float, and with type A what the shortcuts read.
+        q = Quantization(self.weight_bits, None) if last or self.type_a else self.quantization
         return q.normalized(channels)
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -3,6 +3,10 @@
 Graph, order of operators and initial weights are those of the LQ-Nets authors' released code: the
 first convolution has ReLU but no batch normalization, pooling comes before batch normalization,
 the big fully connected layers are convolutions over the whole image and are quantized.
+
+The first convolution's bias is not trained: it is 0, as the released code has none. In an imported
+network it holds what is left of that code's normalization of the images, for which other networks
+have a batch normalization behind that layer (:mod:`golden.reference_image`).
 """
 
 from torch import Tensor, nn
@@ -71,7 +75,9 @@ class VggVariant(LqNetwork):
             )
         q = Quantization(weight_bits, activation_bits, encoding)
         super().__init__("vgg-variant", (image_size, image_size, 3), classes, q)
-        self.conv1 = QuantConv2d(3, widths[0], 7, stride=2, fan_in=True)
+        self.conv1 = QuantConv2d(3, widths[0], 7, stride=2, bias=True, fan_in=True)
+        assert self.conv1.bias is not None
+        self.conv1.bias.requires_grad_(False)
         self.relu1 = nn.ReLU()
         self.pool1 = MaxPool(2)
         self.stages = nn.ModuleList(

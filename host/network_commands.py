@@ -60,7 +60,7 @@ def train(arguments: tuple[str, ...]) -> None:
 
 @click.command("import")
 @click.argument("source", metavar="FILE", type=FILE)
-@click.option("--network", required=True, help="Network of the checkpoint: resnet20.")
+@click.option("--network", required=True, help="Network of the checkpoint, see above.")
 @click.option("-o", "--output", type=FILE, help="Checkpoint; by default FILE with .pt.")
 def import_command(source: Path, network: str, output: Path | None) -> None:
     """Import a checkpoint of the LQ-Nets reference code (TensorFlow, tensorpack).
@@ -68,6 +68,17 @@ def import_command(source: Path, network: str, output: Path | None) -> None:
     FILE is the .npz file that tensorpack's dump-model-params.py makes of a checkpoint. Every
     variable that the network needs must be there, and none that it does not know. QONNX files of
     Brevitas need no import: `sim` and `compile` take them as MODEL.
+
+    \b
+    The network is one of (and in that code)
+      resnet20, vgg-small                                tensorpack's, cifar10-vgg-small
+      alexnet, vgg-variant, googlenet-variant            --mode alexnet, vgg, googlenet
+      resnet18, resnet34, resnet50                       --mode preact, or resnet (weights only)
+      resnet18-type-a, resnet34-type-a, resnet50-type-a  --mode preact_typeA
+      densenet121-released                               --mode densenet
+      densenet121                                        the same with its flag `first` set
+
+    docs/import.md says what becomes of the normalization of ImageNet's images.
 
     \b
     Example:
@@ -93,6 +104,7 @@ def import_command(source: Path, network: str, output: Path | None) -> None:
 @click.argument("checkpoint", type=FILE)
 @click.option("-o", "--output", type=FILE, help="Model file; by default CHECKPOINT with .onnx.")
 @click.option("--calibration", default=500, show_default=True, help="Images that set the ranges.")
+@click.option("--images", type=click.Path(path_type=Path), help="Others than CIFAR-10's for that.")
 @click.option(
     "--full-precision-bits",
     type=click.IntRange(2, 8),
@@ -105,24 +117,37 @@ def export(
     checkpoint: Path,
     output: Path | None,
     calibration: int,
+    images: Path | None,
     full_precision_bits: int,
     folder: Path | None,
 ) -> None:
     """Export a trained CHECKPOINT to an ONNX file that stock onnxruntime runs.
 
+    The images are those of CIFAR-10, or a folder of PNG or JPEG files or an .npz as for `sim`,
+    already of the network's height and width. A network of ImageNet needs such.
+
     \b
-    Example:
+    Examples:
       lqfpga export resnet20.pt -o resnet20.onnx
+      lqfpga export resnet18.pt --images photos/
     """
     from golden.checkpoint import load_network
-    from golden.data import load_cifar10
+    from golden.data import SIZE, load_cifar10
     from golden.export import export_model, round_full_precision
+    from sim.images import load_images
 
     network = load_network(checkpoint).eval()
     round_full_precision(network, full_precision_bits)
-    images = load_cifar10(folder).train.pixels[:calibration]
+    height, width, _ = network.image_shape
+    labels = CIFAR10_LABELS if (height, width, network.classes) == (SIZE, SIZE, 10) else ()
+    if images is not None:
+        pixels = load_images(images, network.image_shape, limit=calibration).pixels
+    elif (height, width) == (SIZE, SIZE):
+        pixels = load_cifar10(folder).train.pixels[:calibration]
+    else:
+        raise click.UsageError(f"--images must be given for images of {width} x {height} pixels")
     output = output or checkpoint.with_suffix(".onnx")
-    export_model(network, output, labels=CIFAR10_LABELS, calibration_images=images)
+    export_model(network, output, labels=labels, calibration_images=pixels)
     click.echo(f"{output}: {output.stat().st_size} bytes")
 
 

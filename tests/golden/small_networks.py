@@ -69,6 +69,8 @@ def exported(
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.6)
             nn.init.normal_(module.bias, 0.0, 0.2)
+        elif isinstance(module, VggVariant) and module.conv1.bias is not None:
+            nn.init.normal_(module.conv1.bias, 0.0, 0.2)  # as in imported networks
     round_full_precision(network)
     images = example_images(network.image_shape, 6)
     calibrate(network, images)

@@ -8,15 +8,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 from torch.nn import functional
 
+from golden import checkpoint
 from golden.calibration import measure_ranges, model_session, round_up
 from golden.export import export_model, model_bytes, network_model, round_full_precision
 from golden.float_weights import float_weight_planes, round_float_weights
 from golden.graph_builder import GraphBuilder
+from golden.networks import build_network
 from golden.quantizers import ActivationEncoding
 from golden.resnet20 import ResNet20
+from host.cli import cli
 
 LABELS = tuple("abcdefghij")
 
@@ -224,3 +228,38 @@ def test_infinite_ranges_are_refused() -> None:
     )
     with pytest.raises(ValueError, match=r"^values of tensor 'y' must be finite, not (inf|nan)$"):
         measure_ranges(content, np.full((1, 6, 5, 3), 255, dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def imagenet_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network for 64 x 64 pixels and seven classes."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("export") / "resnet18.pt"
+    config = {"network": "resnet18", "weight_bits": 1, "activation_bits": 2, "encoding": "unsigned"}
+    network = build_network("resnet18", 1, 2, image_size=64, classes=7)
+    config |= {"image_size": 64, "classes": 7}
+    checkpoint.save(path, {"config": config, "model": network.state_dict()})
+    return path
+
+
+def test_command_measures_ranges_on_given_images(imagenet_checkpoint: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images)
+    arguments = ["export", str(imagenet_checkpoint), "-o", str(tmp_path / "a.onnx")]
+    arguments += ["--images", str(tmp_path / "images.npz"), "--calibration", "2"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    content = (tmp_path / "a.onnx").read_bytes()
+    metadata = {p.key: p.value for p in onnx.load_model_from_string(content).metadata_props}
+    assert json.loads(metadata["ranges"]) == measure_ranges(content, images[:2])
+    assert not json.loads(metadata.get("labels", "[]"))
+
+
+def test_command_asks_for_images_where_cifar_does_not_fit(
+    imagenet_checkpoint: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "a.onnx"
+    result = CliRunner().invoke(cli, ["export", str(imagenet_checkpoint), "-o", str(output)])
+    assert result.exit_code == 2
+    assert "--images must be given for images of 64 x 64 pixels" in result.output
+    assert not output.exists()

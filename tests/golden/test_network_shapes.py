@@ -135,6 +135,32 @@ def test_type_a_lacks_only_the_shortcut_convolutions(name: str) -> None:
     assert layers_of(name) == kept
 
 
+@pytest.mark.parametrize("name", ["resnet18-type-a", "resnet50-type-a"])
+def test_type_a_carries_rectified_floats_into_the_next_stage(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, 1, 2, image_size=64).eval()
+    seen: dict[str, Tensor] = {}
+
+    def watch(path: str, *, output: bool) -> None:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> None:
+            seen[path] = result if output else inputs[0]
+
+        network.get_submodule(path).register_forward_hook(hook)
+
+    watch("ends.0", output=True)
+    watch("stages.1.0.entry", output=False)
+    watch("stages.1.0.shortcut", output=False)
+    images = example_images(network.image_shape, 1)
+    with torch.no_grad():
+        network(torch.from_numpy(images).permute(0, 3, 1, 2))
+    end = seen["ends.0"]
+    assert end.min() == 0
+    assert end.unique().numel() > 4
+    assert torch.equal(seen["stages.1.0.entry"], end)
+    assert torch.equal(seen["stages.1.0.shortcut"], end)
+    assert isinstance(network.get_submodule("stages.1.0.entry"), ActivationQuantizer)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
 def test_weight_only_form_has_the_same_layers(name: str) -> None:
     assert layers_of(name, 2, None) == layers_of(name)

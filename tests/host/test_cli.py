@@ -80,7 +80,7 @@ def test_every_command_has_help(command):
         (["sim", "missing.onnx"], "missing.onnx"),
         (["evaluate", "missing.onnx"], "missing.onnx: no such file or directory"),
         (["import", "no.npz", "--network", "resnet20"], "checkpoint must be readable, not no.npz"),
-        (["import", "no.npz", "--network", "lenet"], "network must be one of resnet20, not lenet"),
+        (["import", "no.npz", "--network", "lenet"], "network must be one of alexnet, densenet121"),
         (["flash"], "bitstream build/bitstream/ulx3s/ulx3s.bit must exist"),
         (["flash", "--board", "arty"], "board must be one of"),
     ],
