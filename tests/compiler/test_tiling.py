@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,20 @@ def test_tiles_have_no_more_pixels_than_asked_for() -> None:
     # A pool window is never cut.
     tiles = choose_tiles("conv", shape, 4096, 20, 16, pixels=1)
     assert {(tile.height, tile.width) for tile in tiles} == {(2, 2)}
+
+
+@pytest.mark.parametrize("pool", [(1, 1), (2, 2)])
+def test_images_of_a_batch_are_tiled_alike_and_apart(pool: tuple[int, int]) -> None:
+    one = _geometry(pool=pool, output=(14, 10))
+    three = _geometry(pool=pool, output=(42, 10), images=3)
+    tiles = choose_tiles("conv", one, 100, 20, 8)
+    assert len(tiles) > 1
+    assert choose_tiles("conv", three, 100, 20, 8) == [
+        replace(tile, y=image * 14 + tile.y) for image in range(3) for tile in tiles
+    ]
+
+
+def test_rows_are_placed_in_their_image() -> None:
+    shape = _geometry(output=(42, 10), images=3)
+    assert shape.image_output == (14, 10)
+    assert [shape.place(row) for row in (0, 13, 14, 41)] == [(0, 0), (0, 13), (1, 0), (2, 13)]

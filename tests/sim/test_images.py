@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sim.images import ImageError, load_images
+from sim.images import ImageError, load_images, stacked
 
 SHAPE = (4, 6, 3)
 CLASSES = ("cat", "dog")
@@ -123,3 +123,12 @@ def test_archive_of_wrong_content_is_refused(tmp_path: Path) -> None:
         "labels of set.npz must be 2 integers, not int64 (3,)",
     )
     rejects(archive(path, images=good, labels=np.zeros(2)), "must be 2 integers, not float64 (2,)")
+
+
+def test_batches_lie_one_below_the_other_and_the_last_image_fills_up() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 4, 3, 2), np.uint8)
+    batches = stacked(pixels, 2)
+    assert batches.shape == (3, 8, 3, 2)
+    for image in range(6):
+        part = batches[image // 2, 4 * (image % 2) : 4 * (image % 2 + 1)]
+        np.testing.assert_array_equal(part, pixels[min(image, 4)])
