@@ -108,7 +108,14 @@ def _convolution_block(plan: LayerPlan, tiles: tuple[Tile, ...]) -> Block:
     columns = clip(first_x, end_x, range(width))
     residual = None
     if layer.residual is not None:
-        residual = _scaled(outputs, (layer.residual.window, layer.residual.window))
+        assert plan.residual_source is not None
+        window = layer.residual.window
+        residual = Rectangle(
+            shape.row_in(y, plan.residual_source.height, window),
+            x * window,
+            outputs.height * window,
+            outputs.width * window,
+        )
     pool_y, pool_x = shape.pool
     return Block(
         tiles=tiles,
@@ -132,11 +139,6 @@ def _read_by_pool(plan: LayerPlan, shape: Geometry, tiles: tuple[Tile, ...]) -> 
     right = min(width, max(tile.source[1] for tile in places) + filled)
     assert bottom <= height
     return Rectangle(top, left, bottom - top, right - left)
-
-
-def _scaled(rectangle: Rectangle, factors: tuple[int, int]) -> Rectangle:
-    y, x = factors
-    return Rectangle(rectangle.y * y, rectangle.x * x, rectangle.height * y, rectangle.width * x)
 
 
 def _stream_blocks(plan: LayerPlan, cut: tuple[int, int]) -> Iterator[Block]:

@@ -58,8 +58,9 @@ def disassemble(program: Program) -> str:
             f"(fingerprint {program.fingerprint:08x}), {program.load_words} words to load"
         ),
         (
-            f"image at {program.image_address:06x}, shape {program.image_shape}; "
-            f"{program.result_count} results at {program.result_address:06x}"
+            f"{program.images} image(s) at {program.image_address:06x}, shape "
+            f"{program.image_shape}; {program.result_count} results of each at "
+            f"{program.result_address:06x}"
         ),
         "",
         "tensors:",

@@ -72,6 +72,8 @@ class Emitter:
             consumed=self._consumed,
         )
         self._fills = 0
+        self._image_rows: list[tuple[int, int]] = []
+        """Of the image on chip: (rows loaded, ARRIVED tokens that say so), ascending."""
         self._compute_needs = self._post_needs = 0
         """Tokens of loads that the engines need in the present unit."""
         self._configured: dict[str, int] = {}
@@ -117,7 +119,8 @@ class Emitter:
         loads = image_loads(self.network, image_address, self.addresses, self.config)
         for rows, fields in loads:
             load = self.program.append(isa.Opcode.DMA, 0, fields)
-            self.readiness.signal(self.network.image.name, rows, load, 0)
+            # Not READY, which POST signals: the two engines finish in no order.
+            self._image_rows.append((rows, self._arrived.signal(load)))
 
     def _emit_unit(self, index: int, last_of_layer: bool) -> dict[str, int]:
         """All instructions of a unit; returns the last POST."""
@@ -146,9 +149,10 @@ class Emitter:
         return post
 
     def _emit_part(self, index: int, last_of_layer: bool) -> dict[str, int] | None:
-        """One part of the window of one channel tile; returns the POST after the last part."""
+        """One part of the windows of a tile, for one channel tile; returns the POST after the last
+        part."""
         unit, bases = self.plan.units[index], self._placed[index]
-        plan, (tile,) = unit.plan, unit.plan.tiles
+        plan, tile = unit.plan, unit.plan.tiles[unit.tile]
         self._tables.load(index + 1)
         source = self._views.source(plan)
         assert source is not None
@@ -268,12 +272,15 @@ class Emitter:
     ) -> dict[str, int]:
         """FILL and COMPUTE; returns the COMPUTE.
 
-        ``arrival`` is the ARRIVED token that FILL needs if its source is a block.
+        ``arrival`` is the ARRIVED token that FILL needs if its source is a block; if that is the
+        image, it needs one, too.
         """
         plan, half = unit.plan, self._fills % 2
         assert isinstance(plan.layer, ConvolutionLayer)
         counter, required = self._arrived, arrival
-        if not arrival:
+        if not arrival and plan.source is None:
+            required = next((count for rows, count in self._image_rows if rows >= piece.rows), 0)
+        elif not arrival:
             counter = self.readiness.counter
             required = self.readiness.needed(plan.layer.source, piece.rows)
         wait = counter.require(required, self.program, plan.tag)

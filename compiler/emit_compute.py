@@ -68,7 +68,7 @@ def _part_piece(
 ) -> Piece:
     """A part of the windows of a tile; it has one column of pixels."""
     assert plan.shape is not None
-    fill = part_fields(part.part, source, plan.shape.stride[0], tile.height)
+    fill = part_fields(part.part, source, plan.shape.stride[0], tile)
     pitch = part.part.granules[1] - part.part.granules[0] if tile.height > 1 else None
     return Piece(*fill, tile, channels, part.passes, weights, pitch)
 

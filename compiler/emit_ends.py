@@ -16,6 +16,8 @@ __all__ = ["image_loads", "logits_words", "result_store"]
 
 IMAGE_PARTS = 4
 """Most loads of an image."""
+MOST_PARTS = 32
+"""Most loads of a batch: their ARRIVED tokens must fit a semaphore."""
 IMAGE_PART_ROWS = 8
 """Fewest rows of one."""
 
@@ -31,6 +33,7 @@ def image_loads(
     row_words = shape.width * item_words(config)
     height = shape.height // network.images
     parts = network.images * max(1, min(IMAGE_PARTS, height // IMAGE_PART_ROWS))
+    parts = min(parts, MOST_PARTS)
     edges = [shape.height * part // parts for part in range(parts + 1)]
     for first, end in pairwise(edges):
         yield (

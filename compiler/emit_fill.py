@@ -56,15 +56,16 @@ def fill_fields(plan: LayerPlan, tile: Tile, source: View) -> tuple[int, dict[st
     }
 
 
-def part_fields(part: Part, source: View, stride: int, pixels: int) -> tuple[int, dict[str, int]]:
-    """A part of the windows of a layer without padding whose outputs are one column of pixels.
+def part_fields(part: Part, source: View, stride: int, tile: Tile) -> tuple[int, dict[str, int]]:
+    """A part of the windows of a tile, in a layer without padding whose outputs are one column.
 
     Windows lie ``stride`` rows apart. A part of several windows is of one row of each.
     """
     first, end = part.rows
+    pixels, above = tile.height, tile.y * stride
     assert pixels == 1 or end - first == 1
-    return (pixels - 1) * stride + end, {
-        "source": source.at(first, 0) + part.granules[0] // 2,
+    return above + (pixels - 1) * stride + end, {
+        "source": source.at(above + first, 0) + part.granules[0] // 2,
         "source_stride": source.row * stride if pixels > 1 else source.row,
         "rows": pixels * (end - first),
         "words": (part.granules[1] - part.granules[0]) // 2,

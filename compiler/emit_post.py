@@ -147,8 +147,11 @@ def post_fields(
         assert isinstance(tile, PoolTile)
         residual_base = source.at(*tile.source) + first - source.channel
     elif residual and layer.residual is not None and source is not None:
+        assert plan.shape is not None
+        assert plan.residual_source is not None
         window = layer.residual.window
-        residual_base = source.at(tile.y * window, tile.x * window) + first - source.channel
+        y = plan.shape.row_in(tile.y, plan.residual_source.height, window)
+        residual_base = source.at(y, tile.x * window) + first - source.channel
         vectors *= window * window
     if views.stream is not None:
         stream_base = views.stream.at(tile.y, tile.x) + first - views.stream.channel
@@ -157,7 +160,7 @@ def post_fields(
         code_base = views.codes.at(tile.y // pool_h, tile.x // pool_w) + block
     elif isinstance(layer.outputs, RawOutput):
         item = 2 * config.array.rows * item_words(config)
-        code_base = raw + (tile.y * plan.channel_tiles + first) * item
+        code_base = raw + (tile.y // pool_h * plan.channel_tiles + first) * item
     return {
         "tiles": count,
         "vectors": vectors,

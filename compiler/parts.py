@@ -11,7 +11,7 @@ from .layout import PlaneLayout
 from .tiling import Geometry
 from .windows import Granule
 
-__all__ = ["Part", "window_parts"]
+__all__ = ["Part", "may_have_parts", "window_parts"]
 
 
 @dataclass(frozen=True)
@@ -36,32 +36,41 @@ class Part:
         )
 
 
+def may_have_parts(layer: ConvolutionLayer, shape: Geometry, images: int) -> bool:
+    """Whether a layer has no padding and one output pixel for each of the images."""
+    kernel_rows, kernel_columns = shape.kernel
+    is_padded = any(layer.padding) or layer.input_shape[:2] != (
+        kernel_rows * images,
+        kernel_columns,
+    )
+    is_one_pixel = shape.output == (images, 1) and shape.images == 1 and not shape.overlaps
+    return is_one_pixel and not is_padded
+
+
 def window_parts(
     layer: ConvolutionLayer,
     shape: Geometry,
     source: PlaneLayout | None,
     capacity: int,
+    *,
     images: int = 1,
+    together: int = 1,
 ) -> tuple[Part, ...]:
     """Parts of a layer's window that fit ``capacity`` granules each; none if all of it fits.
 
     The sums of the parts stay in the accumulators of one strip, so only a layer with one output
     pixel for each of the ``images`` can have parts; others have none, whether they fit or not.
     They are cut between kernel rows, or within rows between channel blocks if a row does not fit.
-    With several images, which each take that much, a part is never of more than one row: FILL
-    finds those of all images at equal distances.
+    If several images are filled ``together``, each with so many granules, a part is never of more
+    than one row: FILL finds those of all images at equal distances.
     """
-    kernel_rows = shape.kernel[0]
-    is_padded = any(layer.padding) or layer.input_shape[:2] != (
-        kernel_rows * images,
-        shape.kernel[1],
-    )
-    is_one_pixel = shape.output == (images, 1) and shape.images == 1 and not shape.overlaps
     whole = shape.granules(1, 1)
-    if whole <= capacity or source is None or is_padded or not is_one_pixel:
+    if whole <= capacity or source is None or not may_have_parts(layer, shape, images):
         return ()
-    row = shape.row_granules(1)
-    if row <= capacity and images > 1:
+    if capacity < max(2, source.slots):
+        return ()
+    kernel_rows, row = shape.kernel[0], shape.row_granules(1)
+    if row <= capacity and together > 1:
         return tuple(Part((first, first + 1), (0, row)) for first in range(kernel_rows))
     if row <= capacity:
         rows = _cuts(kernel_rows, capacity // row)

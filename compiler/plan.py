@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from golden.integer_network import (
     CodeOutput,
     ConvolutionLayer,
@@ -16,7 +19,7 @@ from hw.memory.packing import WORD
 from .block_plan import local_layout
 from .layout import PlaneLayout, StreamLayout, identity_order
 from .orders import channel_orders, plane_layouts
-from .parts import window_parts
+from .parts import Part, may_have_parts, window_parts
 from .passes import ConvolutionTables, convolution_tables
 from .pool_tiles import cut_pool_tiles, pool_tiles
 from .program import ProgramError
@@ -95,7 +98,7 @@ def _plan_layer(
     if isinstance(layer, ConvolutionLayer):
         plane_source = source = planes[layer.source]
         shape = geometry(layer, plane_source, config)
-        tables = _tables_of(layer, shape, plane_source, order, config, images)
+        tables, together = _tables_of(layer, shape, plane_source, order, config, images)
         stream = _stream_output(layer, order, rows)
         tiles, pieces = _convolution_tiles(
             layer,
@@ -103,6 +106,7 @@ def _plan_layer(
             tables,
             config,
             channel_tiles=len(order) // rows,
+            together=together,
             pixels=min(
                 _stream_pixels(stream, residual_source, config),
                 _plane_pixels(_written_planes(layer, planes), len(order) // rows, config)
@@ -164,17 +168,44 @@ def _tables_of(
     order: tuple[int, ...],
     config: AcceleratorConfig,
     images: int,
+) -> tuple[ConvolutionTables, int]:
+    """Tables of a layer, in parts if its window or its weights cannot be there at once, and the
+    images whose windows are filled together if they are in parts."""
+    whole, shares = shape.granules(1, 1), 1
+    if not may_have_parts(layer, shape, images):
+        images = 1
+    while True:
+        # The fewer images together, the larger and fewer the parts.
+        together = -(-images // shares)
+        capacity = config.memory.column_granules // together
+        find = partial(window_parts, layer, shape, source, images=images, together=together)
+        tables = _tables_in_parts(layer, shape, source, order, config, find, capacity)
+        fits = tables.fits_half(config) if tables.parts else whole <= capacity
+        if fits or together == 1:
+            return tables, together
+        shares += 1
+
+
+def _tables_in_parts(
+    layer: ConvolutionLayer,
+    shape: Geometry,
+    source: PlaneLayout | None,
+    order: tuple[int, ...],
+    config: AcceleratorConfig,
+    find: Callable[[int], tuple[Part, ...]],
+    capacity: int,
 ) -> ConvolutionTables:
-    """Tables of a layer, in parts if its window or its weights cannot be there at once."""
-    capacity, half = config.memory.column_granules // images, config.memory.weight_words // 2
-    parts = window_parts(layer, shape, source, capacity, images)
+    """Tables with the parts that ``find`` gives for ``capacity`` granules, or for fewer if their
+    weights do not fit."""
+    half = config.memory.weight_words // 2
+    parts = find(capacity)
     tables = convolution_tables(layer, config, source, order, parts)
     whole = shape.granules(1, 1)
     while tables.weights_at_once > half and capacity > 2:
         # Weights that are loaded part by part need only half of their memory for the largest.
         count = max(2, len(parts) + 1, tables.weights_at_once * max(1, len(parts)) // half)
         capacity = min(capacity, whole) // 2 if count > whole // 2 else -(-whole // count)
-        finer = window_parts(layer, shape, source, capacity, images)
+        finer = find(capacity)
         if len(finer) <= len(parts):
             break
         parts = finer
@@ -189,6 +220,7 @@ def _convolution_tiles(
     config: AcceleratorConfig,
     *,
     channel_tiles: int,
+    together: int,
     pixels: int,
 ) -> tuple[tuple[Tile, ...], tuple[Tile, ...]]:
     """Tiles of a layer, and the pieces of each if a pool window is too large for one."""
@@ -196,7 +228,8 @@ def _convolution_tiles(
         if max(window) > WINDOW_MAXIMUM:
             raise _too_large(layer.name, window)
     if tables.parts:
-        return (Tile(0, 0, *shape.output),), ()
+        rows = shape.output[0]
+        return tuple(Tile(y, 0, min(together, rows - y), 1) for y in range(0, rows, together)), ()
     capacity = config.memory.column_granules
     if config.spills:
         # Two blocks of a tile each, and what they compute, must fit the activation memory.

@@ -64,9 +64,9 @@ def cut_pool_tiles(tiles: Iterable[Tile], layer: ConvolutionLayer) -> list[PoolT
     """Tiles of a layer whose pool windows overlap, cut where the size of the windows changes."""
     pool = layer.pool
     assert pool is not None
-    cut = []
+    cut, runs = [], pool_tiles(layer)
     for tile in tiles:
-        for run in pool_tiles(layer):
+        for run in runs:
             y, x = max(tile.y, run.y), max(tile.x, run.x)
             height = min(tile.y + tile.height, run.y + run.height) - y
             width = min(tile.x + tile.width, run.x + run.width) - x

@@ -51,6 +51,8 @@ class TableLoads:
         self._consumed = consumed
         self._units = 0
         """Units whose tables are loaded."""
+        self._outside: dict[tuple[object, ...], int] = {}
+        """Where the words of each load lie: tiles of a layer may load the same weights again."""
         self._loads = dict.fromkeys(Table, 0)
         """Loads of each streamed table so far."""
         self._free: dict[Table, list[tuple[TokenCounter, int]]] = {table: [] for table in Table}
@@ -79,15 +81,19 @@ class TableLoads:
                 counter, count = self._free[table][number]
                 wait |= counter.require(count, self._program, tag)
         instruction: dict[str, int] = {}
-        for table, load in ((table, load) for table, found in loads.items() for load in found):
-            external = self._image.append(f"streamed {table.value}", load.words)
-            instruction = self._program.append(isa.Opcode.DMA, tag, load.fields(external))
-            instruction["wait"], wait = wait, 0
+        for table, found in loads.items():
+            for number, load in enumerate(found):
+                key = (tag, table, unit.first, unit.part, number)
+                if key not in self._outside:
+                    self._outside[key] = self._image.append(f"streamed {table.value}", load.words)
+                fields = load.fields(self._outside[key])
+                instruction = self._program.append(isa.Opcode.DMA, tag, fields)
+                instruction["wait"], wait = wait, 0
         if not loads:
             return
         if unit.plan.tables is not None:
             self.loaded_compute.signal(instruction)
-        if not unit.part:
+        if not unit.part and not unit.tile:
             self._loaded_post.signal(instruction)
 
     def finish(self, unit: Unit, release: Callable[[], int] | None) -> None:

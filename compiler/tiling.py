@@ -68,8 +68,15 @@ class Geometry:
         return self.output[0] // self.images, self.output[1]
 
     def place(self, row: int) -> tuple[int, int]:
-        """The image that an output row belongs to, and the row in it."""
+        """The image that an output row (of those that pooling uses) belongs to, and the row in
+        it."""
         return divmod(row, self.output[0] // self.images)
+
+    def row_in(self, row: int, height: int, window: int = 1) -> int:
+        """Where the window of an output row begins in a tensor whose images have ``height`` rows
+        together, of which pooling or windows may leave out the last ones."""
+        image, own = self.place(row)
+        return image * (height // self.images) + own * window
 
     @property
     def vectors(self) -> int:

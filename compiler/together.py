@@ -199,6 +199,10 @@ def _check_alike(networks: Sequence[IntegerNetwork]) -> None:
     last = networks[-1]
     if not last.layers or not isinstance(last.layers[-1].outputs, RawOutput):
         raise ProgramError("network must end in a layer with raw output")
+    if last.images != 1:
+        raise ProgramError(
+            f"networks that share a memory must be on one image, not on a batch of {last.images}"
+        )
     for number, network in enumerate(networks, 1):
         if form(network) != form(last):
             raise ProgramError(

@@ -100,24 +100,26 @@ class Unit:
     count: int
     part: int | None = None
     """Of one channel tile only this part of the window: its weights are loaded alone."""
+    tile: int = 0
+    """If so, of which of the layer's tiles; otherwise it is all of them."""
 
     @property
     def ends_group(self) -> bool:
-        """Whether the sums of its channel tiles are complete after it."""
+        """Whether the sums of its tile are complete after it."""
         tables = self.plan.tables
         return self.part is None or (tables is not None and self.part + 1 == len(tables.parts))
 
     def loads(self, table: Table) -> bool:
         """Whether it needs entries of a table that the unit before did not have.
 
-        What all parts of a channel tile need comes with the first one, what all channel tiles of a
-        layer need with its first unit.
+        What all tiles and parts of a channel tile need comes with the first one, what all channel
+        tiles of a layer need with its first unit.
         """
         if self.plan.need(table) == 0:
             return False
         if table is Table.WEIGHTS:
             return True
-        return not self.part and (table in PER_TILE or self.first == 0)
+        return not self.part and not self.tile and (table in PER_TILE or self.first == 0)
 
     def frees(self, table: Table) -> bool:
         """Whether what :meth:`loads` has told of is not needed after it."""
@@ -126,7 +128,8 @@ class Unit:
         if table is Table.WEIGHTS:
             return True
         ends_layer = self.first + self.count == self.plan.channel_tiles
-        return self.ends_group and (table in PER_TILE or ends_layer)
+        is_last = self.part is None or self.tile + 1 == len(self.plan.tiles)
+        return self.ends_group and is_last and (table in PER_TILE or ends_layer)
 
 
 @dataclass(frozen=True)
@@ -264,8 +267,12 @@ def _units(
         if table in PER_TILE:
             group = min(group, half // need)
     if by_part and plan.tables is not None:
-        parts = range(len(plan.tables.parts))
-        return [Unit(plan, tile, 1, part) for tile in range(plan.channel_tiles) for part in parts]
+        return [
+            Unit(plan, first, 1, part, tile)
+            for first in range(plan.channel_tiles)
+            for tile in range(len(plan.tiles))
+            for part in range(len(plan.tables.parts))
+        ]
     residual, memory = plan.residual_source, config.memory
     if memory.spill_vectors and residual is not None:
         # Two blocks of the residual must fit the stream memory if it lies outside; a block is a

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from golden.integer_network import ConvolutionLayer, IntegerNetwork, Layer, Pool, Residual
+from golden.integer_network import ConvolutionLayer, IntegerNetwork, Layer, Pool
 
 __all__ = ["batched"]
 
@@ -31,8 +31,7 @@ def batched(network: IntegerNetwork, images: int) -> IntegerNetwork:
         ``network`` computes for each image.
 
     Raises:
-        ValueError: ``images`` is not positive, ``network`` is a batch already, or a residual adds
-            rows that its windows do not cover.
+        ValueError: ``images`` is not positive, or ``network`` is a batch already.
     """
     if images < 1:
         raise ValueError(f"images of a batch must be at least 1, not {images}")
@@ -69,15 +68,14 @@ def batched(network: IntegerNetwork, images: int) -> IntegerNetwork:
 def _convolution(
     layer: ConvolutionLayer, streams: dict[str, Shape], images: int
 ) -> ConvolutionLayer:
-    if layer.residual is not None:
-        _check_residual(layer, layer.residual, streams[layer.residual.tensor])
     shapes = {
         "input_shape": _stacked(layer.input_shape, images),
         "convolution_shape": _stacked(layer.convolution_shape, images),
         "output_shape": _stacked(layer.output_shape, images),
     }
     stride, pool = _kernel_stride(layer), _pool_on(layer)
-    if stride is None or (layer.pool is not None and pool is None):
+    is_apart = stride is None or (layer.pool is not None and pool is None)
+    if stride is None or is_apart or not _is_covered(layer, streams):
         return replace(layer, **shapes, images=images)
     return replace(layer, **shapes, stride=(stride, layer.stride[1]), pool=pool)
 
@@ -111,13 +109,15 @@ def _pool_on(layer: ConvolutionLayer) -> Pool | None:
         return None
     rows, outputs = layer.convolution_shape[0], layer.output_shape[0]
     step = _step(rows, pool.window[0], pool.stride[0], outputs)
-    return None if step is None else replace(pool, stride=(step, pool.stride[1]))
+    # Other windows would overlap, or leave rows out, where those of one image do not.
+    if step not in (pool.stride[0], pool.window[0]):
+        return None
+    return replace(pool, stride=(step, pool.stride[1]))
 
 
-def _check_residual(layer: ConvolutionLayer, residual: Residual, stream: Shape) -> None:
-    rows = layer.convolution_shape[0] * residual.window
-    if stream[0] != rows:
-        raise ValueError(
-            f"layer {layer.name}: rows of residual {residual.tensor} must be {rows} to be computed "
-            f"in a batch, not {stream[0]}"
-        )
+def _is_covered(layer: ConvolutionLayer, streams: dict[str, Shape]) -> bool:
+    """Whether the windows of the residual, if there is one, take all rows of its stream."""
+    if layer.residual is None:
+        return True
+    rows = streams[layer.residual.tensor][0]
+    return layer.convolution_shape[0] * layer.residual.window == rows

@@ -32,14 +32,17 @@ class Prediction:
     """Of the class; empty if the program has no names."""
     logits: tuple[int, ...]
     cycles: int
-    """Of the run, which may be of a batch."""
+    """Of the run."""
     label: int | None
     """True class, where known."""
+    batch: int = 1
+    """Images of the run."""
 
     def __str__(self) -> str:
         name = f"{self.name} ({self.number})" if self.name else f"class {self.number}"
         verdict = "" if self.label in (None, self.number) else f", labelled {self.label}"
-        return f"{self.image}: {name}{verdict}, {self.cycles} cycles"
+        batch = f" for {self.batch} images" if self.batch > 1 else ""
+        return f"{self.image}: {name}{verdict}, {self.cycles} cycles{batch}"
 
 
 def read_images(
@@ -92,6 +95,7 @@ def _prediction(
         logits=tuple(logits),
         cycles=cycles,
         label=label,
+        batch=program.images,
     )
 
 

@@ -98,13 +98,14 @@ class Accelerator:
     ) -> list[list[int]]:
         """The logits of each of at most ``program.images`` images, in one run.
 
-        The last image stands in for those that are missing.
+        The last image stands in for those that are missing. ``timeout`` is in seconds per image.
         """
         if not 0 < len(images) <= program.images:
             raise ValueError(f"images of a run must be 1 to {program.images}, not {len(images)}")
         for number in range(program.images):
             self._write_image(program, images[min(number, len(images) - 1)], number)
-        return self._logits(program, program.image_entry, timeout)[: len(images)]
+        seconds = timeout * program.images
+        return self._logits(program, program.image_entry, seconds)[: len(images)]
 
     def classify_early(
         self, program: Program, image: list[int], *, timeout: float = RUN_SECONDS

@@ -9,6 +9,7 @@ the RTL takes, and it is the reference for what a program means.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +26,7 @@ from .reconstruction import block_places
 __all__ = ["FunctionalError", "FunctionalSimulator", "LayerTrace"]
 
 Fields = dict[str, int]
+Queues = dict[isa.Engine, deque[tuple[isa.Opcode, Fields]]]
 ENGINE_OF = {
     isa.Opcode.DMA: isa.Engine.DMA,
     isa.Opcode.FILL: isa.Engine.FILL,
@@ -55,9 +57,24 @@ def _signed(words: np.ndarray, bits: int) -> np.ndarray:
 
 
 class FunctionalSimulator:
-    """One accelerator with its memories; ``run`` classifies one image."""
+    """One accelerator with its memories; ``run`` classifies one image.
 
-    def __init__(self, program: Program, config: AcceleratorConfig) -> None:
+    Args:
+        program: The program.
+        config: Sizes.
+        order: The engines, in the order in which they are asked for the next instruction that can
+            be carried out; called before each one. A right program gives the same results whatever
+            the order: what must come first has a semaphore.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        config: AcceleratorConfig,
+        *,
+        order: Callable[[], Iterable[isa.Engine]] = lambda: isa.Engine,
+    ) -> None:
+        self._order = order
         if program.fingerprint != config.fingerprint:
             raise FunctionalError(
                 f"program must be made for preset {config.name}, not {program.preset}"
@@ -143,10 +160,8 @@ class FunctionalSimulator:
 
     # Control -------------------------------------------------------------------------------------
 
-    def _fetch(self, entry: int) -> dict[isa.Engine, deque[tuple[isa.Opcode, Fields]]]:
-        queues: dict[isa.Engine, deque[tuple[isa.Opcode, Fields]]] = {
-            e: deque() for e in isa.Engine
-        }
+    def _fetch(self, entry: int) -> Queues:
+        queues: Queues = {engine: deque() for engine in isa.Engine}
         while True:
             words = self.external[entry : entry + isa.INSTRUCTION_WORDS]
             opcode, fields = isa.decode(sum(int(w) << 32 * i for i, w in enumerate(words)))
@@ -169,30 +184,31 @@ class FunctionalSimulator:
             isa.Opcode.POST_CONFIG: self._configure,
             isa.Opcode.POST: self._post,
         }
-        progress = True
-        while progress:
-            progress = False
-            for queue in queues.values():
-                while queue:
-                    opcode, fields = queue[0]
-                    wait = _bits(fields["wait"])
-                    if (counts[wait] == 0).any() or not self._fed(opcode, fields):
-                        break
-                    queue.popleft()
-                    counts[wait] -= 1
-                    if opcode in actions:
-                        actions[opcode](fields)
-                    counts[_bits(fields["signal"])] += 1
-                    if counts.max() >= 1 << isa.SEMAPHORE_WIDTH:
-                        name = isa.Semaphore(int(counts.argmax())).name
-                        raise FunctionalError(f"semaphore {name} must not overflow")
-                    progress = True
+        while (engine := self._ready(queues, counts)) is not None:
+            opcode, fields = queues[engine].popleft()
+            counts[_bits(fields["wait"])] -= 1
+            if opcode in actions:
+                actions[opcode](fields)
+            counts[_bits(fields["signal"])] += 1
+            if counts.max() >= 1 << isa.SEMAPHORE_WIDTH:
+                name = isa.Semaphore(int(counts.argmax())).name
+                raise FunctionalError(f"semaphore {name} must not overflow")
         stuck = [f"{q[0][0].name} of layer {q[0][1]['layer']}" for q in queues.values() if q]
         if stuck or self.vectors:
             raise FunctionalError(
                 f"program must run to its end; waiting: {', '.join(stuck) or 'none'}, "
                 f"{len(self.vectors)} vectors left"
             )
+
+    def _ready(self, queues: Queues, counts: np.ndarray) -> isa.Engine | None:
+        """The first engine whose next instruction can be carried out."""
+        for engine in self._order():
+            if not queues[engine]:
+                continue
+            opcode, fields = queues[engine][0]
+            if counts[_bits(fields["wait"])].all() and self._fed(opcode, fields):
+                return engine
+        return None
 
     def _fed(self, opcode: isa.Opcode, fields: Fields) -> bool:
         """Whether a POST finds all its array vectors."""

@@ -151,6 +151,7 @@ def make_model(case: Case, model: Path, console: Console) -> None:
         network = calibrated_network(
             case.network, case.weights, case.activations, image_size=case.image_size
         )
+        model.parent.mkdir(parents=True, exist_ok=True)
         unfinished = model.with_name(f"{model.name}.part")
         export_model(network, unfinished, calibration_images=example_images(network.image_shape))
         unfinished.replace(model)

@@ -71,7 +71,7 @@ class Outcome:
 
     @staticmethod
     def of_report(report: Report, *, name: str, program: str, design: str) -> Outcome:
-        """The facts of a co-simulation of one image."""
+        """The facts of a co-simulation with one run."""
         return Outcome(
             name=name,
             preset=report.preset,
@@ -133,7 +133,7 @@ class Figures:
     array: float
     """Cycles of a full array for all binary multiply-accumulates, as a share."""
     words: int
-    """Over the port of the external memory, for one image."""
+    """Over the port of the external memory, in a run."""
     least_words: int
     bound: float
     """Cycles for each that array or memory, whichever is slower, would take at best."""

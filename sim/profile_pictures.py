@@ -77,7 +77,7 @@ def draw_profile(profile: Profile, path: Path) -> None:
         loc="outside lower center",
         ncols=2,
         fontsize=8,
-        title="cause (cycles per image)",
+        title="cause (cycles)",
         title_fontsize=8,
         frameon=False,
     )

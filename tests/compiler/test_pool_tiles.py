@@ -42,6 +42,7 @@ def pooled(height: int, width: int, pool: Pool, kernel: int = 1) -> ConvolutionL
         stride=(1, 1),
         padding=(0, 0, 0, 0),
         pool=pool,
+        images=1,
     )
     return cast(ConvolutionLayer, layer)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,18 +93,3 @@ def test_batches_of_no_image_and_of_batches_are_refused(alexnet: IntegerNetwork)
         batched(alexnet, 0)
     with pytest.raises(ValueError, match="not a batch of 2"):
         batched(batched(alexnet, 2), 2)
-
-
-def test_residual_with_rows_beyond_its_windows_is_refused() -> None:
-    network = lower(import_bytes(exported("resnet", 2, 2)[1]))
-    layers = list(network.layers)
-    index, layer = next(
-        (index, layer)
-        for index, layer in enumerate(layers)
-        if isinstance(layer, ConvolutionLayer) and layer.residual is not None
-    )
-    assert layer.residual is not None
-    layers[index] = replace(layer, residual=replace(layer.residual, window=3))
-    rows = layer.convolution_shape[0]
-    with pytest.raises(ValueError, match=f"must be {3 * rows} to be computed in a batch, not"):
-        batched(replace(network, layers=tuple(layers)), 2)

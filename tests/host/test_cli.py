@@ -271,6 +271,7 @@ def test_images_run_in_batches_of_what_the_program_takes(folder, program):
     answers = list(classify_images(accelerator, program, read_images([folder / "b.npz"], program)))
     assert [answer.image for answer in answers] == ["0", "1", "2", "3", "4"]
     assert accelerator.runs == [2, 2, 1]
+    assert str(answers[0]) == "0: frog (2), 1234 cycles for 2 images"
 
 
 def test_picture_of_the_wrong_size_is_refused(folder, program):
