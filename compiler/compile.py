@@ -28,6 +28,7 @@ from .stages import cut_stages
 from .units import LayerPlan, Plan, Table
 
 __all__ = [
+    "ExternalFull",
     "check_external",
     "compile_model",
     "compile_network",
@@ -71,7 +72,21 @@ def compile_network(
     """
     if not network.layers or not isinstance(network.layers[-1].outputs, RawOutput):
         raise ProgramError("network must end in a layer with raw output")
-    plan = plan or plan_network(network, config)
+    if plan is not None:
+        return _compile(network, config, plan, staged)
+    try:
+        return _compile(network, config, plan_network(network, config), staged)
+    except ExternalFull as full:
+        # Fewer weights are loaded for every image if more layers keep theirs on chip.
+        try:
+            return _compile(network, config, plan_network(network, config, dense=True), staged)
+        except ProgramError:
+            raise full from None
+
+
+def _compile(
+    network: IntegerNetwork, config: AcceleratorConfig, plan: Plan, staged: Collection[Table]
+) -> Program:
     image = MemoryImage()
     placed = place_tables(plan)
     emitter = Emitter(network, plan, config, image, placed)
@@ -91,6 +106,7 @@ def compile_network(
         raise ProgramError(f"network must fit the instruction set: {error}") from error
     check_external(image, config, addresses.external_words)
     output = network.layers[-1].outputs
+    assert isinstance(output, RawOutput)
     return Program(
         network=network.name,
         preset=config.name,
@@ -111,14 +127,18 @@ def compile_network(
     )
 
 
+class ExternalFull(ProgramError):
+    """The external memory cannot hold the program."""
+
+
 def check_external(image: MemoryImage, config: AcceleratorConfig, tensors: int = 0) -> None:
-    """Raise :class:`ProgramError`, with the numbers, unless ``image`` fits its memory beside so
+    """Raise :class:`ExternalFull`, with the numbers, unless ``image`` fits its memory beside so
     many words of tensors."""
     needed = image.size + tensors
     if needed > config.memory.external_words:
         uses = image.words_by_use | {"tensors": tensors}
         listed = ", ".join(f"{use} {words}" for use, words in uses.items() if words)
-        raise ProgramError(
+        raise ExternalFull(
             f"program must fit the external memory while it runs: it needs {needed} words "
             f"({listed}), preset {config.name} has {config.memory.external_words}"
         )

@@ -36,8 +36,13 @@ UNLIMITED = 1 << 30
 """Pixels of a tile that nothing limits."""
 
 
-def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
-    """Plan all layers; raises :class:`ProgramError` for what cannot be mapped, with the numbers."""
+def plan_network(
+    network: IntegerNetwork, config: AcceleratorConfig, *, dense: bool = False
+) -> Plan:
+    """Plan all layers; ``dense`` keeps the weights of more of them on chip (``units.divide``).
+
+    Raises :class:`ProgramError` for what cannot be mapped, with the numbers.
+    """
     if network.images > config.array.columns:
         raise ProgramError(
             f"images of a batch must be at most the array's {config.array.columns} columns, not "
@@ -64,7 +69,7 @@ def plan_network(network: IntegerNetwork, config: AcceleratorConfig) -> Plan:
         if isinstance(layer, ConvolutionLayer) and layer.stream is not None:
             streams[layer.stream.tensor] = _present(plan.stream_output)
         plans.append(plan)
-    return divide(plans, config)
+    return divide(plans, config, dense=dense)
 
 
 def _present(layout: StreamLayout | None) -> StreamLayout:

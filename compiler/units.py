@@ -160,17 +160,19 @@ def divide(
     *,
     resident: frozenset[tuple[int, Table]] | None = None,
     reserved: Mapping[Table, int] | None = None,
+    dense: bool = False,
 ) -> Plan:
     """Choose what stays on chip, and cut the layers into units.
 
     ``resident`` is what stays, if that is known already; ``reserved`` are entries that others use.
+    With ``dense`` the weights of more layers stay, and the others are cut into smaller units.
     Raises :class:`ProgramError`, with the numbers, for a table that does not fit.
     """
     capacity = _capacities(config)
     for table, entries in (reserved or {}).items():
         capacity[table] -= entries
     if resident is None:
-        resident = _resident(plans, capacity, config)
+        resident = _resident(plans, capacity, config, dense)
     units = [unit for plan in plans for unit in _units(plan, plans, resident, capacity, config)]
     return Plan(tuple(plans), tuple(units), resident, capacity)
 
@@ -188,7 +190,7 @@ def _capacities(config: AcceleratorConfig) -> dict[Table, int]:
 
 
 def _resident(
-    plans: list[LayerPlan], capacity: dict[Table, int], config: AcceleratorConfig
+    plans: list[LayerPlan], capacity: dict[Table, int], config: AcceleratorConfig, dense: bool
 ) -> frozenset[tuple[int, Table]]:
     """Tables of all layers where they fit together; of the weights else those of some layers."""
     whole = {t for t in Table if sum(plan.total(t) for plan in plans) <= capacity[t]}
@@ -196,16 +198,19 @@ def _resident(
         whole -= {Table.PASSES}  # pass entries hold window addresses, which then move
     resident = {(plan.tag, table) for plan in plans for table in whole}
     if Table.WEIGHTS not in whole:
-        pinned = _pinned(plans, capacity[Table.WEIGHTS], config)
+        pinned = _pinned(plans, capacity[Table.WEIGHTS], config, dense)
         resident |= {(tag, Table.WEIGHTS) for tag in pinned}
     return frozenset(resident)
 
 
-def _pinned(plans: list[LayerPlan], capacity: int, config: AcceleratorConfig) -> set[int]:
+def _pinned(
+    plans: list[LayerPlan], capacity: int, config: AcceleratorConfig, dense: bool
+) -> set[int]:
     """Layers whose weights stay: those that compute least for what they load come first.
 
     What remains must hold two of every other layer, or as much of it as the whole memory would: a
-    layer that is cut into more units has to be filled again for each.
+    layer that is cut into more units has to be filled again for each. With ``dense`` it must hold
+    two channel tiles.
     """
     layers = [plan for plan in plans if plan.tables is not None]
 
@@ -222,7 +227,11 @@ def _pinned(plans: list[LayerPlan], capacity: int, config: AcceleratorConfig) ->
     used = 0
     for plan in sorted(layers, key=work):
         words = plan.total(Table.WEIGHTS)
-        others = [p.total(Table.WEIGHTS) for p in layers if p.tag not in pinned | {plan.tag}]
+        others = [
+            p.need(Table.WEIGHTS) if dense else p.total(Table.WEIGHTS)
+            for p in layers
+            if p.tag not in pinned | {plan.tag}
+        ]
         largest = min(max(others, default=0), capacity // 2)
         if used + words + 2 * largest <= capacity:
             pinned.add(plan.tag)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from compiler.compile import compile_network
+from compiler.compile import ExternalFull, compile_network
 from compiler.loads import entries_of, place_tables
 from compiler.plan import plan_network
 from compiler.units import PER_TILE, Plan, Table
@@ -17,12 +18,13 @@ from golden.export import model_bytes
 from golden.integer_network import IntegerNetwork
 from golden.integer_reference import run
 from golden.lowering import lower
-from golden.onnx_import import import_bytes
+from golden.onnx_import import import_bytes, import_model
 from golden.random_models import RandomLimits, random_images, random_model
 from hw import isa
 from hw.config import AcceleratorConfig, preset
 from sim.functional import FunctionalSimulator
 
+MODELS = Path(__file__).parents[2] / "models"
 LIMITS = RandomLimits(image=(16, 20), channels=10, blocks=(1, 2))
 CASES = [
     # seed, weight words per row: all, some and no layers keep their weights.
@@ -146,3 +148,30 @@ def test_image_is_loaded_in_parts_that_cover_it() -> None:
         address += count
         left -= count // item_words
     assert left == 0
+
+
+def test_a_program_that_would_be_too_large_keeps_more_weights_on_chip() -> None:
+    config = preset("ulx3s-85f")
+    network = lower(import_model(MODELS / "resnet20-cifar10-w3a3.onnx"))
+    plain, dense = (plan_network(network, config, dense=dense) for dense in (False, True))
+    with pytest.raises(ExternalFull, match=r"needs 8\d\d\d words .*, preset ulx3s-85f has 8192$"):
+        compile_network(network, config, plan=plain)
+    program = compile_network(network, config)
+    assert len(program.memory) <= config.memory.external_words
+
+    def streamed(plan: Plan) -> int:
+        return sum(
+            layer.total(Table.WEIGHTS)
+            for layer in plan.layers
+            if (layer.tag, Table.WEIGHTS) not in plan.resident
+        )
+
+    assert 0 < streamed(dense) < streamed(plain)
+
+
+def test_the_error_of_a_program_that_is_too_large_in_any_case_has_the_plain_numbers() -> None:
+    config = preset("ulx3s-85f")
+    small = replace(config, memory=replace(config.memory, external_words=4096))
+    network = lower(import_model(MODELS / "resnet20-cifar10-w3a3.onnx"))
+    with pytest.raises(ExternalFull, match=r"needs 8\d\d\d words"):
+        compile_network(network, small)
