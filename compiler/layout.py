@@ -167,11 +167,22 @@ class RegionAllocator:
         self.regions: list[Region] = []
         self.peak = 0
 
-    def allocate(self, owner: str, size: int, first: int, last: int) -> int:
+    def allocate(
+        self, owner: str, size: int, first: int, last: int, *, from_top: bool = False
+    ) -> int:
         """Base of a new region; raises :class:`ProgramError` with the numbers if none fits."""
         live = sorted(
             (r for r in self.regions if r.first <= last and first <= r.last), key=lambda r: r.base
         )
+        if from_top:
+            top = self.capacity
+            for region in reversed(live):
+                if region.base + region.size + size <= top:
+                    break
+                top = min(top, region.base)
+            if top >= size:
+                self.place(top - size, size, first, last, owner)
+                return top - size
         base = 0
         for region in live:
             if base + size <= region.base:

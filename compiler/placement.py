@@ -51,15 +51,34 @@ def allocate(network: IntegerNetwork, plans: Plan, config: AcceleratorConfig) ->
     """Bases of all tensors.
 
     All of them stay on chip if they fit. If not, and the external memory is large, the largest
-    tensor that lives where the first one does not fit moves there, and so on.
+    tensor that lives where the first one does not fit moves there, and so on. If that does not
+    help, tensors are placed at both ends of the activation memory in turn, so that what is free
+    lies together.
 
     Raises:
         ProgramError: With the numbers, if a memory is full.
     """
-    outside: set[str] = set()
     choices: dict[int, list[tuple[Block, ...]]] = {}
+    try:
+        return _allocate(network, plans, config, choices, both_ends=False)
+    except MemoryFull as full:
+        try:
+            return _allocate(network, plans, config, choices, both_ends=True)
+        except ProgramError:
+            raise full from None
+
+
+def _allocate(
+    network: IntegerNetwork,
+    plans: Plan,
+    config: AcceleratorConfig,
+    choices: dict[int, list[tuple[Block, ...]]],
+    *,
+    both_ends: bool,
+) -> Addresses:
+    outside: set[str] = set()
     while True:
-        placement = _Placement(network, plans, config, frozenset(outside), choices)
+        placement = _Placement(network, plans, config, frozenset(outside), choices, both_ends)
         try:
             return placement.addresses()
         except MemoryFull as full:
@@ -80,8 +99,10 @@ class _Placement:
         config: AcceleratorConfig,
         outside: frozenset[str],
         choices: dict[int, list[tuple[Block, ...]]],
+        both_ends: bool,
     ) -> None:
         self._choices = choices
+        self._both_ends = both_ends
         self._network = network
         self._plans = plans
         self._config = config
@@ -126,7 +147,10 @@ class _Placement:
                 words = logits * item_words(config)
                 end = len(self._plans.layers)
                 owner = f"tensor {layer.outputs.tensor}"
-                raw = 2 * self._activation.allocate(owner, words, index, end)
+                base = self._activation.allocate(
+                    owner, words, index, end, from_top=self._is_from_top(index)
+                )
+                raw = 2 * base
             if plan.stream_output is not None and isinstance(layer, ConvolutionLayer):
                 self._place_stream(plan, plan.stream_output, index, streams)
             planned = plan_blocks(
@@ -202,7 +226,13 @@ class _Placement:
         owner = f"tensor {whole}"
         if whole not in self._fixed:
             self.movable[owner] = whole
-        planes[whole] = 2 * self._activation.allocate(owner, layout.words, index, end)
+        base = self._activation.allocate(
+            owner, layout.words, index, end, from_top=self._is_from_top(index)
+        )
+        planes[whole] = 2 * base
+
+    def _is_from_top(self, index: int) -> bool:
+        return self._both_ends and index % 2 == 1
 
     def _place_stream(
         self, plan: LayerPlan, output: StreamLayout, index: int, streams: dict[str, int]

@@ -128,3 +128,15 @@ def test_more_planes_than_the_datapath_has_are_refused() -> None:
     orders = channel_orders(narrow, 4)
     with pytest.raises(ProgramError, match=r"^tensor \w+(\.\w+)* must have at most 1 planes, not"):
         plane_layouts(narrow, orders, 4)
+
+
+def test_regions_from_the_top_lie_as_high_as_they_fit() -> None:
+    memory = RegionAllocator("memory", 100)
+    assert memory.allocate("a", 20, 0, 1, from_top=True) == 80
+    assert memory.allocate("b", 30, 1, 2, from_top=True) == 50
+    # "a" does not live any more.
+    assert memory.allocate("c", 20, 2, 3, from_top=True) == 80
+    assert memory.allocate("d", 10, 2, 3) == 0
+    assert memory.allocate("e", 40, 2, 3, from_top=True) == 10
+    with pytest.raises(MemoryFull, match=r"^f must fit the memory: it needs 1 entries from 100"):
+        memory.allocate("f", 1, 2, 3, from_top=True)
