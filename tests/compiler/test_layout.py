@@ -12,6 +12,7 @@ import pytest
 
 from compiler.layout import (
     NO_CHANNEL,
+    MemoryFull,
     PlaneLayout,
     RegionAllocator,
     StreamLayout,

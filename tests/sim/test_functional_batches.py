@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compiler import placement
 from compiler.compile import compile_network
 from compiler.plan import plan_network
 from compiler.program import Program, ProgramError
+from compiler.units import Plan
 from golden.batching import batched
 from golden.example_model import example_images
 from golden.export import model_bytes
@@ -128,3 +130,29 @@ def test_a_batch_of_more_images_than_columns_is_refused() -> None:
     network = lower(import_bytes(exported("vgg-small", 2, 2)[1]))
     with pytest.raises(ProgramError, match="at most the array's 4 columns, not 5"):
         compile_network(batched(network, 5), config)
+
+
+def test_tensors_at_both_ends_of_the_memory_in_turn_are_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As they are placed where they do not fit from one end on."""
+
+    def at_both_ends(
+        network: IntegerNetwork, plan: Plan, config: AcceleratorConfig
+    ) -> placement.Addresses:
+        return placement._allocate(network, plan, config, {}, both_ends=True)
+
+    monkeypatch.setattr("compiler.emit.allocate", at_both_ends)
+    exact = 0
+    for seed in SEEDS[:12]:
+        model = random_model(seed, LIMITS)
+        for config in (roomy(), crowded()):
+            try:
+                network = lower(import_bytes(model_bytes(model)))
+                program = compile_network(batched(network, 2), config)
+            except (ModelError, ProgramError):
+                continue
+            images = random_images(model, 2, seed)
+            assert wrong_tensors(network, program, config, images) == [], f"seed {seed}"
+            exact += 1
+    assert exact >= LEAST_EXACT // 2
