@@ -244,8 +244,8 @@ def _record_waves(bench: Bench, folder: Path, job: Job, result: ImageResult) -> 
     """Run the failing image once more with a waveform; the file's path."""
     window = _window(result, bench.config)
     bench.console.print(
-        f"image {result.image} failed: recording a waveform of the cycles {window.first} to "
-        f"{window.last} of its run",
+        f"run {result.image} failed: recording a waveform of its cycles {window.first} to "
+        f"{window.last}",
         markup=False,
     )
     simulator = replace(bench.simulator, waves=True)

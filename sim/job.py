@@ -52,7 +52,8 @@ class Job:
     geometry: Geometry
     fingerprint: int
     images: tuple[int, ...]
-    """Indices into the images and the expected arrays, in the order of the runs."""
+    """Indices into the images (batches are one) and the expected arrays, in the order of the
+    runs."""
     timeout_cycles: int
     """A run that takes longer is stopped."""
     preloaded: bool = False
@@ -77,7 +78,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
-    """What the test bench reports of one image; one JSON line of the results file."""
+    """What the test bench reports of one run; one JSON line of the results file."""
 
     image: int
     cycles: int
@@ -119,7 +120,7 @@ class ResultReader:
 
 
 def expected_file(folder: Path, image: int) -> Path:
-    """Archive with the expected arrays of one image."""
+    """Archive with the expected arrays of one run."""
     return folder / f"expected-{image:05d}.npz"
 
 

@@ -1,4 +1,4 @@
-"""Expected arrays for the test bench: the integer reference, image by image."""
+"""Expected arrays for the test bench: the integer reference, run by run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ BATCH = 8
 def expected_arrays(
     network: IntegerNetwork, images: NDArray[np.uint8]
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """For each image all tensors by name, and the accumulators of each convolution."""
+    """For each run (an image, or a batch one below the other) all tensors by name, and the
+    accumulators of each convolution."""
     reference = IntegerReference(network)
-    for first in range(0, len(images), BATCH):
-        batch = images[first : first + BATCH]
+    step = max(1, BATCH // network.images)
+    for first in range(0, len(images), step):
+        batch = images[first : first + step]
         tensors = reference.run(batch, accumulators=True)
         for index in range(len(batch)):
             yield {name: array[index] for name, array in tensors.items()}

@@ -158,7 +158,7 @@ def pass_lengths(program: Program, config: AcceleratorConfig) -> list[int]:
 
 
 def run_program(program: Program, config: AcceleratorConfig, *, latency: int = 0) -> Run:
-    """The run that classifies one image.
+    """The run that classifies an image, or a batch of them.
 
     Args:
         program: Compiled for ``config``.
