@@ -279,6 +279,7 @@ class Emitter:
         assert isinstance(plan.layer, ConvolutionLayer)
         counter, required = self._arrived, arrival
         if not arrival and plan.source is None:
+            # 0: an entry that goes on from another one's tensors loads no image.
             required = next((count for rows, count in self._image_rows if rows >= piece.rows), 0)
         elif not arrival:
             counter = self.readiness.counter

@@ -50,6 +50,16 @@ def crowded(rows: int, activation_words: int, stream_vectors: int) -> Accelerato
     )
 
 
+def bench_of(config: AcceleratorConfig, folder: Path) -> Bench:
+    return Bench(
+        config=config,
+        simulator=make_simulator("verilator"),
+        generate=partial(cached_verilog, cache=folder / "verilog", latency=0),
+        out=folder,
+        console=Console(file=io.StringIO(), width=160),
+    )
+
+
 def network_of(seed: int) -> IntegerNetwork:
     return lower(import_bytes(model_bytes(random_model(seed, LIMITS))))
 
@@ -67,13 +77,7 @@ def test_models_larger_than_the_chip(
     tmp_path: Path, rows: int, words: int, vectors: int, count: int
 ) -> None:
     config = crowded(rows, words, vectors)
-    bench = Bench(
-        config=config,
-        simulator=make_simulator("verilator"),
-        generate=partial(cached_verilog, cache=tmp_path / "verilog", latency=0),
-        out=tmp_path,
-        console=Console(file=io.StringIO(), width=160),
-    )
+    bench = bench_of(config, tmp_path)
     done: list[list[str]] = []
     for seed in range(100):
         try:
@@ -99,13 +103,7 @@ def test_models_larger_than_the_chip(
 @pytest.mark.slow
 def test_batches_larger_than_the_chip(tmp_path: Path) -> None:
     config = crowded(4, 1024, 256)
-    bench = Bench(
-        config=config,
-        simulator=make_simulator("verilator"),
-        generate=partial(cached_verilog, cache=tmp_path / "verilog", latency=0),
-        out=tmp_path,
-        console=Console(file=io.StringIO(), width=160),
-    )
+    bench = bench_of(config, tmp_path)
     done = 0
     for seed in range(100):
         batch = 2 + seed % 3
