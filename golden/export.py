@@ -26,7 +26,7 @@ import torch
 from torch import fx, nn
 
 from golden.calibration import measure_ranges
-from golden.float_weights import round_float_weights
+from golden.float_weights import rounded_weights
 from golden.graph import Padding
 from golden.graph_builder import GraphBuilder
 from golden.layers import (
@@ -74,16 +74,25 @@ def export_model(
     Path(path).write_bytes(model_bytes(model))
 
 
-def round_full_precision(network: nn.Module, bits: int = 8) -> None:
+def round_full_precision(
+    network: nn.Module, bits: int = 8, *, first_layer_bits: int | None = None
+) -> None:
     """Round the full-precision weights of ``network`` in place to what ``bits`` planes can hold.
 
     Without this, lowering does it, and the float network then differs from the integer network
     already in its first layer. The rounding is idempotent, so lowering finds the same planes.
+
+    Args:
+        network: Any network.
+        bits: Planes.
+        first_layer_bits: Those of the first such layer, which reads the image; ``bits`` if None.
     """
+    planes = bits if first_layer_bits is None else first_layer_bits
     for layer in network.modules():
         if isinstance(layer, QuantConv2d | QuantLinear) and layer.weight_quant is None:
             values = layer.weight.detach().double().numpy()
-            layer.weight.data.copy_(torch.from_numpy(round_float_weights(values, bits)))
+            layer.weight.data.copy_(torch.from_numpy(rounded_weights(values, planes)))
+            planes = bits
 
 
 def add_ranges(model: onnx.ModelProto, images: np.ndarray) -> None:

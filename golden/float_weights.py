@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["float_weight_planes", "round_float_weights"]
+__all__ = [
+    "fewest_planes",
+    "fit_float_weights",
+    "float_weight_planes",
+    "round_float_weights",
+    "rounded_weights",
+]
+
+MANY_PLANES = 8
+"""So many that nothing is gained from clipping."""
+
+CLIPPING = np.linspace(0.5, 1.0, 51)
+"""Shares of a channel's largest |w| that are tried as the largest that planes stand for."""
+
+FLOAT32_ROUNDING = 2.0**-22
+"""Relative error of a step and of a multiple of it, both stored as float32, and some room."""
 
 
 def float_weight_planes(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,3 +50,46 @@ def round_float_weights(values: np.ndarray, bits: int) -> np.ndarray:
     planes, basis = float_weight_planes(values, bits)
     signs = 2.0 * planes - 1.0
     return (signs * basis.reshape(basis.shape + (1,) * (values.ndim - 1))).sum(axis=0)
+
+
+def fit_float_weights(values: np.ndarray, bits: int) -> np.ndarray:
+    """Weights of ``bits`` planes with the least squared error per channel; float64, same shape.
+
+    The largest |w| of a channel may be clipped for it (:data:`CLIPPING`), which few planes gain
+    from. :func:`float_weight_planes` finds the same planes in the result.
+    """
+    flat = values.reshape(len(values), -1)
+    largest = np.abs(flat).max(axis=1, keepdims=True)
+    fitted, least = np.zeros_like(flat), np.full(len(flat), np.inf)
+    for share in CLIPPING:
+        rounded = round_float_weights(np.clip(flat, -share * largest, share * largest), bits)
+        errors = ((rounded - flat) ** 2).sum(axis=1)
+        better = errors < least
+        fitted[better], least[better] = rounded[better], errors[better]
+    return fitted.reshape(values.shape)
+
+
+def rounded_weights(values: np.ndarray, bits: int) -> np.ndarray:
+    """The weights that an exported file has: rounded, and fitted if they have few planes."""
+    rounding = round_float_weights if bits >= MANY_PLANES else fit_float_weights
+    return rounding(values, bits)
+
+
+def fewest_planes(values: np.ndarray, most: int) -> int:
+    """The fewest planes, below ``most``, that hold the weights but for what float32 rounds; else
+    ``most``.
+
+    Args:
+        values: float64 [Cout, ...].
+        most: Number of planes that weights are rounded to otherwise.
+    """
+
+    def hold(part: np.ndarray, bits: int) -> bool:
+        errors = np.abs(round_float_weights(part, bits) - part).reshape(len(part), -1)
+        largest = np.abs(part).reshape(len(part), -1).max(axis=1, keepdims=True)
+        return bool((errors <= FLOAT32_ROUNDING * largest).all())
+
+    # Most weights are of no fewer planes, which one channel tells.
+    return next(
+        (bits for bits in range(1, most) if hold(values[:1], bits) and hold(values, bits)), most
+    )

@@ -49,7 +49,7 @@ class LoweringOptions:
     """Planes of float tensors that a convolution or linear layer reads."""
 
     weight_bits: int = 8
-    """Planes of float weights."""
+    """Most planes of float weights: as few are taken as hold the values."""
 
     def __post_init__(self) -> None:
         if not self.headroom >= 1:

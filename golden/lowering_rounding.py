@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.fixed_point import signed_range
-from golden.float_weights import float_weight_planes
+from golden.float_weights import fewest_planes, float_weight_planes
 from golden.graph import Encoding, FloatWeights, ModelError, Weights
 from golden.integer_network import (
     Affine,
@@ -65,7 +65,7 @@ class Rounder:
         plan: The fused layers.
         sources: Their plane tensors.
         arithmetic: Widths.
-        weight_bits: Planes of float weights.
+        weight_bits: Most planes of float weights; fewer where these hold them as well.
     """
 
     def __init__(
@@ -288,7 +288,7 @@ def _matrix(layer: ConvolutionPlan, weight_bits: int) -> _Matrix:
 
 def _weight_planes(weights: Weights, bits: int) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(weights, FloatWeights):
-        return float_weight_planes(weights.values, bits)
+        return float_weight_planes(weights.values, fewest_planes(weights.values, bits))
     return weights.planes, weights.basis
 
 

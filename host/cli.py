@@ -9,7 +9,8 @@ import click
 
 from host.board_commands import bitstream, doctor, flash, memory_test, run
 from host.explore_commands import calibrate, explore
-from host.network_commands import data, evaluate, example_model, export, import_command, train
+from host.export_command import export
+from host.network_commands import data, evaluate, example_model, import_command, train
 from host.precision_commands import early_exit, mixed_precision, progressive
 from host.profile_command import profile
 from host.program_commands import bench, compile_command, disassemble, sim

@@ -9,20 +9,7 @@ import click
 
 from host.command_parameters import BITS, FILE, FOLDER
 
-__all__ = ["data", "evaluate", "example_model", "export", "import_command", "train"]
-
-CIFAR10_LABELS = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+__all__ = ["data", "evaluate", "example_model", "import_command", "train"]
 
 
 @click.command()
@@ -98,57 +85,6 @@ def import_command(source: Path, network: str, output: Path | None) -> None:
         f"{output}: {network}, {bits[0]} weights, {bits[1]} activations, "
         f"{imported.variables} variables; {imported.ignored} of training left out"
     )
-
-
-@click.command()
-@click.argument("checkpoint", type=FILE)
-@click.option("-o", "--output", type=FILE, help="Model file; by default CHECKPOINT with .onnx.")
-@click.option("--calibration", default=500, show_default=True, help="Images that set the ranges.")
-@click.option("--images", type=click.Path(path_type=Path), help="Others than CIFAR-10's for that.")
-@click.option(
-    "--full-precision-bits",
-    type=click.IntRange(2, 8),
-    default=8,
-    show_default=True,
-    help="Planes of the weights that are not quantized: they are rounded before the export.",
-)
-@click.option("--data", "folder", type=FOLDER, help="Prepared data set, if not the cache.")
-def export(
-    checkpoint: Path,
-    output: Path | None,
-    calibration: int,
-    images: Path | None,
-    full_precision_bits: int,
-    folder: Path | None,
-) -> None:
-    """Export a trained CHECKPOINT to an ONNX file that stock onnxruntime runs.
-
-    The images are those of CIFAR-10, or a folder of PNG or JPEG files or an .npz as for `sim`,
-    already of the network's height and width. A network of ImageNet needs such.
-
-    \b
-    Examples:
-      lqfpga export resnet20.pt -o resnet20.onnx
-      lqfpga export resnet18.pt --images photos/
-    """
-    from golden.checkpoint import load_network
-    from golden.data import SIZE, load_cifar10
-    from golden.export import export_model, round_full_precision
-    from sim.images import load_images
-
-    network = load_network(checkpoint).eval()
-    round_full_precision(network, full_precision_bits)
-    height, width, _ = network.image_shape
-    labels = CIFAR10_LABELS if (height, width, network.classes) == (SIZE, SIZE, 10) else ()
-    if images is not None:
-        pixels = load_images(images, network.image_shape, limit=calibration).pixels
-    elif (height, width) == (SIZE, SIZE):
-        pixels = load_cifar10(folder).train.pixels[:calibration]
-    else:
-        raise click.UsageError(f"--images must be given for images of {width} x {height} pixels")
-    output = output or checkpoint.with_suffix(".onnx")
-    export_model(network, output, labels=labels, calibration_images=pixels)
-    click.echo(f"{output}: {output.stat().st_size} bytes")
 
 
 @click.command("example-model")

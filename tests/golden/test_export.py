@@ -1,5 +1,6 @@
 """Export: stock onnxruntime computes what the float network computes."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,12 @@ from torch.nn import functional
 from golden import checkpoint
 from golden.calibration import measure_ranges, model_session, round_up
 from golden.export import export_model, model_bytes, network_model, round_full_precision
-from golden.float_weights import float_weight_planes, round_float_weights
+from golden.float_weights import (
+    fewest_planes,
+    fit_float_weights,
+    float_weight_planes,
+    round_float_weights,
+)
 from golden.graph_builder import GraphBuilder
 from golden.networks import build_network
 from golden.quantizers import ActivationEncoding
@@ -197,6 +203,46 @@ def test_float_weights_as_planes(bits: int) -> None:
     np.testing.assert_allclose(basis, step * 2.0 ** np.arange(bits)[:, None])
     assert (np.abs(rounded - values) <= step.reshape(-1, 1, 1, 1) * (1 + 1e-9)).all()
     np.testing.assert_allclose(round_float_weights(rounded, bits), rounded, atol=1e-12)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_fewest_planes_are_those_that_weights_were_rounded_to(bits: int) -> None:
+    values = np.random.default_rng(bits).normal(0, 1, (6, 4, 3, 3))
+    values[2], values[3] = 0, 1e-9 * values[3]
+    for rounded in (round_float_weights(values, bits), fit_float_weights(values, bits)):
+        stored = rounded.astype(np.float32).astype(np.float64)
+        assert fewest_planes(stored, 8) == bits
+        planes, basis = float_weight_planes(stored, bits)
+        np.testing.assert_array_equal(planes, float_weight_planes(rounded, bits)[0])
+        np.testing.assert_allclose(basis, float_weight_planes(rounded, bits)[1], rtol=2.0**-23)
+
+
+def test_weights_of_all_planes_keep_them() -> None:
+    values = np.random.default_rng(1).normal(0, 1, (2, 50))
+    assert fewest_planes(values, 8) == 8
+    assert fewest_planes(values, 5) == 5
+    # One channel alone decides nothing.
+    assert fewest_planes(np.concatenate([np.ones((1, 50)), values]), 8) == 8
+
+
+@pytest.mark.parametrize("bits", range(1, 6))
+def test_fitted_weights_are_nearer_than_rounded_ones(bits: int) -> None:
+    values = np.random.default_rng(bits).normal(0, 1, (6, 4, 3, 3))
+
+    def errors(weights: np.ndarray) -> np.ndarray:
+        return ((weights - values) ** 2).sum(axis=(1, 2, 3))
+
+    fitted, rounded = (errors(f(values, bits)) for f in (fit_float_weights, round_float_weights))
+    assert (fitted <= rounded).all()
+    assert fitted.sum() < rounded.sum()
+
+
+def test_first_layer_has_planes_of_its_own(network: ResNet20) -> None:
+    rounded = copy.deepcopy(network)
+    round_full_precision(rounded, first_layer_bits=4)
+    stored = {name: value.double().numpy() for name, value in rounded.state_dict().items()}
+    assert fewest_planes(stored["conv0.weight"], 8) == 4
+    assert fewest_planes(stored["fc.weight"], 8) == 8
 
 
 def test_round_full_precision_leaves_quantized_layers_alone(network: ResNet20) -> None:

@@ -1,0 +1,123 @@
+"""``lqfpga export``: from a trained network to a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from host.command_parameters import FILE, FOLDER
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["export"]
+
+CIFAR10_LABELS = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+CalibrationImages = Callable[[tuple[int, int, int]], "np.ndarray"]
+"""Makes uint8 [N, height, width, channels] of images of a shape (height, width, channels)."""
+
+
+@click.command()
+@click.argument("checkpoint", type=FILE)
+@click.option("-o", "--output", type=FILE, help="Model file; by default CHECKPOINT with .onnx.")
+@click.option("--calibration", default=500, show_default=True, help="Images that set the ranges.")
+@click.option("--images", type=click.Path(path_type=Path), help="Others than CIFAR-10's for that.")
+@click.option(
+    "--full-precision-bits",
+    type=click.IntRange(2, 8),
+    default=8,
+    show_default=True,
+    help="Planes of the weights that are not quantized: they are rounded before the export.",
+)
+@click.option(
+    "--first-layer-bits",
+    type=click.IntRange(2, 8),
+    help="Planes of those of the layer that reads the image, if fewer: they save cycles.",
+)
+@click.option("--data", "folder", type=FOLDER, help="Prepared data set, if not the cache.")
+def export(
+    checkpoint: Path,
+    output: Path | None,
+    calibration: int,
+    images: Path | None,
+    full_precision_bits: int,
+    first_layer_bits: int | None,
+    folder: Path | None,
+) -> None:
+    """Export a trained CHECKPOINT to an ONNX file that stock onnxruntime runs.
+
+    CHECKPOINT may be such a file, to give its full-precision weights fewer planes; the batch
+    normalisations are then corrected for them on the images.
+
+    The images are those of CIFAR-10, or a folder of PNG or JPEG files or an .npz as for `sim`,
+    already of the network's height and width. A network of ImageNet needs such.
+
+    \b
+    Examples:
+      lqfpga export resnet20.pt -o resnet20.onnx
+      lqfpga export resnet18.pt --images photos/
+      lqfpga export resnet20.onnx --first-layer-bits 5 -o faster.onnx
+    """
+    from golden.data import SIZE, load_cifar10
+    from sim.images import load_images
+
+    def calibration_images(shape: tuple[int, int, int]) -> np.ndarray:
+        height, width, _ = shape
+        if images is not None:
+            return load_images(images, shape, limit=calibration).pixels
+        if (height, width) == (SIZE, SIZE):
+            return load_cifar10(folder).train.pixels[:calibration]
+        raise click.UsageError(f"--images must be given for images of {width} x {height} pixels")
+
+    planes = {"bits": full_precision_bits, "first_layer_bits": first_layer_bits}
+    if checkpoint.suffix == ".onnx":
+        if output is None:
+            raise click.UsageError("--output must be given for a model file")
+        _export_again(checkpoint, output, calibration_images, planes)
+    else:
+        output = output or checkpoint.with_suffix(".onnx")
+        _export_checkpoint(checkpoint, output, calibration_images, planes)
+    click.echo(f"{output}: {output.stat().st_size} bytes")
+
+
+def _export_checkpoint(
+    checkpoint: Path, output: Path, images: CalibrationImages, planes: dict[str, int | None]
+) -> None:
+    from golden.checkpoint import load_network
+    from golden.data import SIZE
+    from golden.export import export_model, round_full_precision
+
+    network = load_network(checkpoint).eval()
+    round_full_precision(network, **planes)
+    height, width, _ = network.image_shape
+    labels = CIFAR10_LABELS if (height, width, network.classes) == (SIZE, SIZE, 10) else ()
+    pixels = images(network.image_shape)
+    export_model(network, output, labels=labels, calibration_images=pixels)
+
+
+def _export_again(
+    model: Path, output: Path, images: CalibrationImages, planes: dict[str, int | None]
+) -> None:
+    from golden.graph_export import graph_bytes
+    from golden.model_rounding import with_rounded_weights
+    from golden.onnx_import import import_model
+
+    graph = import_model(model)
+    channels, height, width = graph.image.shape
+    pixels = images((height, width, channels))
+    output.write_bytes(graph_bytes(with_rounded_weights(graph, pixels, **planes)))
