@@ -9,6 +9,7 @@ from rich.text import Text
 
 from .attribution import MEANINGS, Cause
 from .profile import LayerProfile, Profile, RtlRun
+from .report import LAYER_WIDTH
 
 __all__ = ["print_profile"]
 
@@ -33,7 +34,7 @@ def _layer_table(profile: Profile) -> Table:
         pad_edge=False,
     )
     rtl = profile.rtl
-    table.add_column("layer", no_wrap=True)
+    table.add_column("layer", no_wrap=True, max_width=LAYER_WIDTH)
     table.add_column("cycles", justify="right", no_wrap=True)
     if rtl is not None:
         table.add_column("RTL", justify="right", no_wrap=True)

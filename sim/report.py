@@ -21,7 +21,17 @@ from hw.isa import Counter
 from .check import LOGITS, Mismatch
 from .job import ImageResult
 
-__all__ = ["REPORT_FILE", "LayerReport", "Report", "make_report", "print_report"]
+__all__ = [
+    "LAYER_WIDTH",
+    "REPORT_FILE",
+    "LayerReport",
+    "Report",
+    "make_report",
+    "print_report",
+]
+
+LAYER_WIDTH = 30
+"""Longest name of a layer that is printed in full, so that numbers keep their room."""
 
 REPORT_FILE = "report.json"
 SHOWN_PREDICTIONS = 16
@@ -210,7 +220,7 @@ def _mismatch_text(count: int) -> Text:
 def _layer_table(report: Report) -> Table:
     title = f"{report.model} on {report.preset}, {report.simulator}"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("layer", no_wrap=True)
+    table.add_column("layer", no_wrap=True, max_width=LAYER_WIDTH)
     table.add_column("output", justify="right", no_wrap=True)
     table.add_column("bits")
     for title in ("cycles", "used", "compared", "differ"):

@@ -187,6 +187,16 @@ def test_narrow_terminals_get_every_figure() -> None:
     assert "…" not in text
 
 
+def test_long_names_leave_room_for_numbers() -> None:
+    plain = profile()
+    name = "norm_last.bn" + 8 * ".part1" + ".identity"
+    layers = (replace(plain.layers[0], name=name), *plain.layers[1:])
+    text = text_of(replace(plain, layers=layers), width=80)
+    row = next(line for line in text.splitlines() if line.strip().startswith("norm_last.bn.part1"))
+    assert f"{plain.layers[0].cycles:,}" in row
+    assert f"{plain.layers[0].utilization:.1%}" in row
+
+
 def test_equal_rtl_stands_beside_the_model() -> None:
     rtl = RtlRun.of_report(measured(profile()))
     assert rtl.difference is None
