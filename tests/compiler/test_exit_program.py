@@ -34,10 +34,10 @@ class SimulatedAccelerator(Accelerator):
         self._client: Any = self  # the one method of a client that is needed
 
     def write_memory(self, address: int, words: list[int]) -> None:
-        self.simulator.external[address : address + len(words)] = words
+        self.simulator.memories.external[address : address + len(words)] = words
 
     def read_memory(self, address: int, count: int) -> list[int]:
-        return self.simulator.external[address : address + count].tolist()
+        return self.simulator.memories.external[address : address + count].tolist()
 
     def run(self, entry: int, *, timeout: float = 0) -> None:
         self.runs += 1

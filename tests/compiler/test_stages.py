@@ -167,9 +167,9 @@ def test_shipped_model_has_the_same_tables_on_chip_with_any_number_of_stages() -
         assert program.memory.tolist() == whole.memory.tolist()
         several = FunctionalSimulator(program, config)
         for table in TABLES:
-            loaded = getattr(several, table)
+            loaded = getattr(several.memories, table)
             assert loaded.any(), table
-            np.testing.assert_array_equal(loaded, getattr(one, table), table)
+            np.testing.assert_array_equal(loaded, getattr(one.memories, table), table)
 
 
 @pytest.mark.parametrize("granules", [1, 2, 3, 5, 8, 9])
@@ -187,7 +187,7 @@ def test_tables_of_any_step_reach_the_chip_through_several_stages(granules: int)
         program = compile_network(small, config)
         assert (len(program.stages) > 1) == (external_words == 1024)
         simulator = FunctionalSimulator(program, config)
-        loaded.append([getattr(simulator, table) for table in TABLES])
+        loaded.append([getattr(simulator.memories, table) for table in TABLES])
     for table, one, several in zip(TABLES, *loaded, strict=True):
         assert one.any(), table
         np.testing.assert_array_equal(several, one, table)

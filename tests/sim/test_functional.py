@@ -15,7 +15,8 @@ from golden.lowering import lower
 from golden.onnx_import import import_model
 from hw import isa
 from hw.config import preset
-from sim.functional import FunctionalError, FunctionalSimulator
+from sim.functional import FunctionalSimulator
+from sim.functional_memories import FunctionalError
 
 MODELS = Path(__file__).parents[2] / "models"
 
