@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compiler.program import Program
+from compiler.program_file import save_program
 from hw.config import AcceleratorConfig, preset
 from hw.memory.external import is_preloaded
 
@@ -214,7 +215,7 @@ def _write_inputs(
     folder: Path, program: Program, images: NDArray[np.uint8], expected: Iterable[Arrays]
 ) -> list[list[int]]:
     """Files that the test bench reads; the logits of the reference."""
-    program.save(folder / PROGRAM_FILE)
+    save_program(program, folder / PROGRAM_FILE)
     np.save(folder / IMAGES_FILE, images)
     name = next(tensor.name for tensor in program.tensors if tensor.kind == "raw")
     logits = []

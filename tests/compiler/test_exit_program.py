@@ -12,6 +12,7 @@ from compiler.compile import compile_network, image_words
 from compiler.early_exit import exit_plan
 from compiler.exit_program import compile_exits
 from compiler.program import Program, ProgramError
+from compiler.program_file import parse_program, program_bytes
 from golden.integer_reference import classify, logits_name, run
 from host.driver import Accelerator
 from hw.config import preset
@@ -53,7 +54,7 @@ def test_a_host_that_stops_gives_the_class_of_the_full_run(
     seed: int, cuts: tuple[int, ...]
 ) -> None:
     network = prefix_networks(seed)[-1]
-    program = Program.from_bytes(compile_exits(network, cuts, TINY).to_bytes())
+    program = parse_program(program_bytes(compile_exits(network, cuts, TINY)))
     pixels = random_images(program.image_shape, IMAGES, seed).pixels
     classes = classify(network, pixels)
     scores = run(network, pixels)[logits_name(network)].reshape(IMAGES, -1)

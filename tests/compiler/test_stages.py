@@ -13,6 +13,7 @@ from compiler.compile import compile_network
 from compiler.disassembler import disassemble
 from compiler.loads import Load
 from compiler.program import Program, ProgramError, Stage
+from compiler.program_file import program_bytes
 from compiler.stages import cut_stages
 from golden.export import model_bytes
 from golden.integer_network import IntegerNetwork
@@ -209,7 +210,7 @@ def test_program_that_does_not_fit_while_it_runs_is_refused_with_the_words_of_ea
 
 def test_staged_program_is_deterministic() -> None:
     config = sized(len(program_of(1 << 20).memory))
-    first, second = (compile_network(network(), config).to_bytes() for _ in range(2))
+    first, second = (program_bytes(compile_network(network(), config)) for _ in range(2))
     assert first == second
 
 
