@@ -17,9 +17,9 @@ from golden.integer_reference import classify, logits_name, run
 from host.driver import Accelerator
 from hw.config import preset
 from hw.isa import Counter
-from sim.cosimulation import random_images
 from sim.cycles.model import run_program
 from sim.functional import FunctionalSimulator
+from sim.images import random_images
 from tests.compiler.prefix_models import prefix_networks
 
 TINY = preset("tiny")

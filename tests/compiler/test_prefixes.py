@@ -19,9 +19,9 @@ from golden.integer_reference import logits_name, run
 from hw.config import AcceleratorConfig, preset
 from hw.isa import INSTRUCTION_WORDS, DmaTarget, Opcode, decode
 from hw.memory.packing import bit_items
-from sim.cosimulation import random_images
 from sim.cycles.model import run_program
 from sim.functional import FunctionalSimulator
+from sim.images import random_images
 from tests.compiler.prefix_models import prefix_networks
 
 TINY = preset("tiny")

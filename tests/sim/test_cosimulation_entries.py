@@ -25,10 +25,12 @@ from compiler.program import Prefix
 from compiler.program_file import save_program
 from golden.integer_reference import logits_name, run
 from hw.config import preset
-from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
+from sim.bench import Bench, make_simulator
+from sim.cosimulation import cosimulate
 from sim.cycles.compare import find_difference
 from sim.cycles.model import run_program
 from sim.design import cached_verilog
+from sim.images import random_images
 from sim.job import FOLDER_VARIABLE, IMAGES_FILE, PROGRAM_FILE, ResultReader, expected_file
 from sim.reference import expected_arrays
 from tests.compiler.prefix_models import prefix_networks

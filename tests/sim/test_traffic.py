@@ -11,8 +11,8 @@ from compiler.compile import compile_network
 from golden.integer_network import ConvolutionLayer
 from hw.isa import INSTRUCTION_WORDS, DmaTarget
 from hw.memory.packing import entry_formats
-from sim.cosimulation import random_images
 from sim.functional import FunctionalSimulator
+from sim.images import random_images
 from sim.traffic import traffic_of
 from tests.compiler.test_blocks import crowded, network_of
 
