@@ -1,8 +1,6 @@
 """Execution of the integer network: the bit-exact reference of simulator, gateware and board.
 
-Convolutions are in floats and exact: all operands are integers, and no partial sum can leave the
-range in which the type holds every integer. Weights are split into digits so that float32 suffices;
-float64 is the second choice. All else is int64.
+Convolutions are in floats and exact (:mod:`golden.exact_convolution`). All else is int64.
 
 Tensors are int64 [N, height, width, channels]: codes as numbers (bit j is plane j), fixed-point
 and stream values as signed numbers, logits as accumulator values.
@@ -11,12 +9,12 @@ and stream values as signed numbers, logits as accumulator values.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from golden.exact_convolution import ExactConvolution
 from golden.fixed_point import round_shift, saturate, signed_range
 from golden.integer_network import (
     CodeOutput,
@@ -31,12 +29,6 @@ from golden.integer_network import (
 )
 
 __all__ = ["IntegerReference", "classify", "logits_name", "run"]
-
-EXACT = {torch.float32: 1 << 24, torch.float64: 1 << 53}
-"""Integers up to here are exact."""
-
-DIGITS = 3
-"""Most float32 digits; beyond that float64 is as fast."""
 
 PIXEL_OFFSET = 128
 OUTSIDE = -(1 << 62)
@@ -83,17 +75,6 @@ def classify(network: IntegerNetwork, images: np.ndarray, batch: int = 100) -> n
     return np.concatenate(classes)
 
 
-@dataclass(frozen=True)
-class _Matrix:
-    """One layer's weights and coefficients combined: integers, split into signed digits."""
-
-    values: Tensor
-    """Float [digits * out_channels, planes * channels, kernel_h, kernel_w], channels innermost."""
-    planes: int
-    digits: int
-    digit_bits: int
-
-
 class IntegerReference:
     """A network prepared for execution.
 
@@ -103,8 +84,8 @@ class IntegerReference:
 
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
-        self._matrices = {
-            layer.name: _matrix(layer)
+        self._convolutions = {
+            layer.name: ExactConvolution(layer)
             for layer in network.layers
             if isinstance(layer, ConvolutionLayer)
         }
@@ -155,7 +136,7 @@ class IntegerReference:
         """What the layer writes for each image; ``residual`` is the stream that it adds."""
         written: dict[str, Tensor] = {}
         if isinstance(layer, ConvolutionLayer):
-            value = _convolve(layer, self._matrices[layer.name], source)
+            value = self._convolutions[layer.name](source)
             written[f"{layer.name}.accumulator"] = value
             if layer.residual is not None and residual is not None:
                 value = value + _residual(layer.residual, residual)
@@ -230,62 +211,6 @@ def _reads(layer: Layer) -> Iterator[str]:
     yield layer.source
     if isinstance(layer, ConvolutionLayer) and layer.residual is not None:
         yield layer.residual.tensor
-
-
-def _matrix(layer: ConvolutionLayer) -> _Matrix:
-    """Sum over weight planes of coefficient * (2 w - 1), per tap, channel and source plane."""
-    signs = 2 * layer.weight_planes.astype(np.int64) - 1
-    _, channels_out, rows, columns, channels = signs.shape
-    planes = layer.coefficients.shape[3]
-    combined = np.empty((channels_out, rows, columns, channels, planes), dtype=np.int64)
-    for (first, last), coefficients in zip(layer.ranges, layer.coefficients, strict=True):
-        combined[..., first:last, :] = np.einsum(
-            "iouvk,oij->ouvkj", signs[..., first:last], coefficients
-        )
-    flat = combined.swapaxes(3, 4).reshape(channels_out, -1)
-    width = int(np.abs(flat).max()).bit_length() + 1
-    choices = [(torch.float32, digits) for digits in range(1, DIGITS + 1)] + [(torch.float64, 1)]
-    for dtype, digits in choices:
-        digit_bits = -(-width // digits)
-        split = _split(flat, digits, digit_bits)
-        if np.abs(split).sum(axis=1, dtype=np.float64).max() < EXACT[dtype]:
-            shape = (digits * channels_out, rows, columns, planes * channels)
-            values = torch.from_numpy(split.reshape(shape)).to(dtype).permute(0, 3, 1, 2)
-            return _Matrix(values, planes, digits, digit_bits)
-    raise OverflowError(f"layer {layer.name!r}: sums must stay below 2**53 to be exact, but do not")
-
-
-def _split(values: np.ndarray, digits: int, bits: int) -> np.ndarray:
-    """Digits of base 2^bits, lowest first along axis 0; the highest carries the sign."""
-    parts = []
-    for _ in range(digits - 1):
-        low = values & ((1 << bits) - 1)
-        parts.append(low)
-        values = (values - low) >> bits
-    return np.concatenate([*parts, values])
-
-
-def _convolve(layer: ConvolutionLayer, matrix: _Matrix, source: Tensor) -> Tensor:
-    """Accumulators int64 [N, height, width, channels] with the bias."""
-    count, height, width, channels = source.shape
-    top, left, bottom, right = layer.padding
-    padded = torch.zeros(
-        (count, height + top + bottom, width + left + right, matrix.planes, channels),
-        dtype=matrix.values.dtype,
-    )
-    inside = padded[:, top : top + height, left : left + width]
-    for plane in range(matrix.planes):
-        inside[..., plane, :] = (source >> plane) & 1
-    # Channels are the innermost axis of both sides already. Whatever the order of the additions,
-    # no sum is rounded; oneDNN, which does this, has no algorithm that multiplies sums.
-    sums = torch.nn.functional.conv2d(
-        padded.flatten(3).permute(0, 3, 1, 2), matrix.values, stride=layer.stride
-    )
-    places = sums.permute(0, 2, 3, 1).unflatten(3, (matrix.digits, -1)).unbind(3)
-    total = torch.from_numpy(layer.bias)
-    for digit, place in enumerate(places):
-        total = total + (place.to(torch.int64) << (digit * matrix.digit_bits))
-    return total
 
 
 def _strided(

@@ -23,9 +23,11 @@ from golden.onnx_import import import_model
 from host.benchmark_evaluation import measure
 from host.benchmark_report import ARRAY, DEVICE, DEVICE_OPTION, ArrayResult, Benchmark, tables
 from host.benchmark_scaling import measure_scaling
-from host.bitstream import SYNTHESIS_OPTIONS, build, build_hash
+from host.bitstream import build
 from host.bitstream_report import load_json, read_timing, read_utilization
+from host.build_hash import build_hash
 from host.peers import PEERS
+from host.synthesis import SYNTHESIS_OPTIONS
 from host.tools import StageDisplay, ToolRunner
 from hw.board.ulx3s import board
 from hw.config import preset

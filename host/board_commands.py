@@ -104,13 +104,13 @@ def run(
       lqfpga run --port COM3 resnet20.lqp models/cifar10-test-8.npz
       lqfpga run --port COM3 --planes 1 progressive.lqp cat.png
     """
-    from compiler.program import Program
+    from compiler.program_file import load_program
     from host.classify import classify_images, read_images
     from host.driver import Accelerator
     from host.link import Client
     from host.transport import SerialTransport
 
-    loaded = Program.load(program)
+    loaded = load_program(program)
     if planes is not None:
         loaded = loaded.with_planes(planes)
     if early_exit and not loaded.exits:

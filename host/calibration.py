@@ -13,16 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from host.bitstream import (
-    STATISTICS,
-    TOP,
-    board_core,
-    elaborate,
-    source_hash,
-    synthesise,
-    tool_versions,
-)
 from host.bitstream_report import CELL_SIZES, load_json
+from host.build_hash import source_hash, tool_versions
+from host.synthesis import STATISTICS, TOP, board_core, elaborate, synthesise
 from host.tools import StageDisplay, ToolRunner
 from hw.board.ulx3s import Board, board
 from hw.config import AcceleratorConfig, preset

@@ -10,7 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from host.bitstream import build, source_hash, tool_versions
+from host.bitstream import build
+from host.build_hash import source_hash, tool_versions
 from hw.board.ulx3s import board
 from hw.config import AcceleratorConfig, preset
 from sim.explore.clocks import ClockMeasurement, ClockModel, read_clocks, write_clocks

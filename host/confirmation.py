@@ -10,9 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from host.bitstream import STATISTICS, TimingError, build
+from host.bitstream import TimingError, build
 from host.bitstream_report import BitstreamReport, load_json, read_statistics
 from host.calibration import measure
+from host.synthesis import STATISTICS
 from host.tools import ToolError
 from hw.board.ulx3s import Board
 from sim.explore.candidate import Candidate

@@ -69,6 +69,7 @@ def progressive(
     from rich.progress import Progress
 
     from compiler.prefixes import compile_prefixes
+    from compiler.program_file import save_program
     from golden.graph_export import graph_bytes
     from golden.lowering import lower
     from golden.onnx_import import import_model
@@ -101,7 +102,7 @@ def progressive(
         for planes, prefix in enumerate(graphs[:-1], 1):
             (models / f"{model.stem}-{planes}.onnx").write_bytes(graph_bytes(prefix))
     if output is not None:
-        program.save(output)
+        save_program(program, output)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
@@ -156,6 +157,7 @@ def early_exit(
     from rich.progress import Progress
 
     from compiler.exit_program import compile_exits
+    from compiler.program_file import save_program
     from golden.lowering import lower
     from golden.onnx_import import import_model
     from host.early_exit import exit_table, measure_exits
@@ -177,7 +179,8 @@ def early_exit(
             progress=lambda done: bar.advance(task, done),
         )
     if output is not None:
-        compile_exits(network, (cut or result.best_cut,), config).save(output)
+        program = compile_exits(network, (cut or result.best_cut,), config)
+        save_program(program, output)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:

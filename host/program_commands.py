@@ -34,12 +34,13 @@ def compile_command(model: Path, preset: str, batch: int, output: Path | None) -
       lqfpga compile alexnet.onnx --preset ulx3s-85f-sdram --batch 4
     """
     from compiler.compile import compile_model
+    from compiler.program_file import save_program
     from hw.config import preset as find_preset
 
     config = find_preset(preset)
     program = compile_model(model, config, images=batch)
     output = output or model.with_suffix(".lqp")
-    program.save(output)
+    save_program(program, output)
     stages = " + ".join(str(len(stage.memory)) for stage in program.stages) or "0"
     click.echo(
         f"{output}: {len(program.layers)} layers, {stages} words to load, then "
@@ -57,9 +58,9 @@ def disassemble(program: Path) -> None:
       lqfpga disassemble resnet20.lqp | less
     """
     from compiler.disassembler import disassemble as listing
-    from compiler.program import Program
+    from compiler.program_file import load_program
 
-    click.echo(listing(Program.load(program)))
+    click.echo(listing(load_program(program)))
 
 
 @click.command()

@@ -18,7 +18,8 @@ from golden.integer_network import IntegerNetwork
 from golden.integer_reference import classify
 from host.labelled_images import LabelledImages
 from hw.config import AcceleratorConfig
-from sim.cosimulation import OUT, VERILOG_FOLDER, Bench, cosimulate, make_simulator
+from sim.bench import OUT, VERILOG_FOLDER, Bench, make_simulator
+from sim.cosimulation import cosimulate
 from sim.cycles.model import run_program
 from sim.design import cached_verilog
 from sim.images import ImageSet

@@ -11,8 +11,9 @@ from compiler.program import ProgramError
 from golden.graph import ModelError
 from hw.config import PRESETS, ConfigError
 
+from .bench import OUT, SIMULATORS
 from .command_options import BATCH
-from .cosimulation import OUT, SIMULATORS, simulate
+from .cosimulation import simulate
 from .images import ImageError
 from .monitor import MonitorError
 from .simulator import SimulatorError

@@ -10,10 +10,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,137 +22,31 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compiler.program import Program
-from hw.config import AcceleratorConfig, preset
-from hw.memory.external import is_preloaded
+from compiler.program_file import save_program
+from hw.config import preset
 
+from .bench import OUT, VERILOG_FOLDER, Bench, make_simulator
 from .cycles.compare import find_difference
 from .cycles.model import run_program
-from .images import ImageSet, load_images, stacked
+from .failure_waves import record_waves
+from .images import ImageSet, load_images, random_images, stacked
 from .job import (
     FOLDER_VARIABLE,
     IMAGES_FILE,
     MEMORY_FILE,
     PROGRAM_FILE,
     ImageResult,
-    Job,
     ResultReader,
-    Window,
     expected_file,
 )
 from .report import Report, make_report, print_report
 from .simulator import RUN_LOG, Simulator, SimulatorError, tail
-from .trace import Geometry
 
-__all__ = [
-    "SIMULATORS",
-    "VERILOG_FOLDER",
-    "Bench",
-    "cosimulate",
-    "make_simulator",
-    "random_images",
-    "simulate",
-]
+__all__ = ["cosimulate", "simulate"]
 
-SIMULATORS = ("verilator", "icarus")
-OUT = Path("build/sim")
-VERILOG_FOLDER = "verilog"
-RANDOM_SEED = 1
 POLL_SECONDS = 0.1
-WINDOW_SIZE = 8_000_000
-"""Cycles times binary multiply-accumulates per cycle before a mismatch that the waveform shows:
-about 80 MB of VCD at every size of the array, a tenth of that as FST."""
-WINDOW_CYCLES = (500, 4000)
-"""Bounds of the cycles before a mismatch."""
-WINDOW_AFTER = 100
-TIMEOUT_CYCLES = 200_000
-TIMEOUT_FACTOR = 40
-"""A run may take this many times the cycles of a fully used array, and TIMEOUT_CYCLES."""
 
 Arrays = Mapping[str, NDArray[Any]]
-GenerateVerilog = Callable[[AcceleratorConfig, Path], object]
-
-
-def make_simulator(name: str, *, waves: bool = False) -> Simulator:
-    """The simulator called ``name``; raises :class:`SimulatorError` if it is not installed."""
-    if name not in SIMULATORS:
-        raise SimulatorError(f"simulator must be one of {', '.join(SIMULATORS)}, not {name!r}")
-    if name == "icarus":
-        from .icarus import Icarus
-
-        simulator: Simulator = Icarus(waves=waves)
-    else:
-        from .verilator import Verilator
-
-        simulator = Verilator(waves=waves)
-    simulator.check()
-    return simulator
-
-
-def random_images(shape: tuple[int, int, int], count: int, seed: int = RANDOM_SEED) -> ImageSet:
-    """Noise, for runs without data: the comparison needs no real images."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
-    return ImageSet(
-        pixels=pixels,
-        names=tuple(f"noise-{index}" for index in range(count)),
-        labels=(None,) * count,
-    )
-
-
-@dataclass
-class Bench:
-    """A place and a way to run programs on the RTL."""
-
-    config: AcceleratorConfig
-    simulator: Simulator
-    generate: GenerateVerilog
-    out: Path = OUT
-    console: Console = field(default_factory=Console)
-    memory_latency: int = 0
-    """Of the external memory that ``generate`` makes, for the cycle model."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time by step, added up."""
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step, and name it on a terminal while it runs."""
-        began = time.perf_counter()
-        try:
-            if self.console.is_terminal:
-                with self.console.status(f"{name} ..."):
-                    yield
-            else:
-                yield
-        finally:
-            took = time.perf_counter() - began
-            self.seconds[name] = self.seconds.get(name, 0.0) + took
-        self.console.print(f"{name}: {took:.1f} s", markup=False, highlight=False)
-
-    def build(self, simulator: Simulator) -> Path:
-        """Generate the Verilog and compile it, or find the build of an earlier call."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="verilog-", dir=self.out) as folder:
-            verilog = Path(folder) / "simulation_top.v"
-            with self.step("generate Verilog"):
-                self.generate(self.config, verilog)
-            with self.step("build simulator"):
-                return simulator.build(verilog, self.out.absolute(), self.config.name)
-
-    def job(self, program: Program, images: Iterable[int]) -> Job:
-        """A job that runs ``images`` of a program."""
-        macs = sum(layer.binary_macs for layer in program.layers)
-        ideal = macs // self.config.array.binary_macs_per_cycle
-        return Job(
-            geometry=Geometry(
-                rows=self.config.array.rows,
-                activation_words=self.config.memory.activation_words,
-                stream_vectors=self.config.memory.stream_places,
-                stream_width=self.config.datapath.stream_width,
-            ),
-            fingerprint=self.config.fingerprint,
-            images=tuple(images),
-            timeout_cycles=TIMEOUT_CYCLES + TIMEOUT_FACTOR * ideal,
-            preloaded=is_preloaded(self.config.memory.external_words),
-        )
 
 
 def _watched_run(
@@ -214,7 +106,7 @@ def _write_inputs(
     folder: Path, program: Program, images: NDArray[np.uint8], expected: Iterable[Arrays]
 ) -> list[list[int]]:
     """Files that the test bench reads; the logits of the reference."""
-    program.save(folder / PROGRAM_FILE)
+    save_program(program, folder / PROGRAM_FILE)
     np.save(folder / IMAGES_FILE, images)
     name = next(tensor.name for tensor in program.tensors if tensor.kind == "raw")
     logits = []
@@ -222,41 +114,6 @@ def _write_inputs(
         np.savez(expected_file(folder, index), **arrays)
         logits.append(np.asarray(arrays[name]).ravel().tolist())
     return logits
-
-
-def _window(result: ImageResult, config: AcceleratorConfig) -> Window:
-    """Cycles to look at: before the mismatch, or before the end if nothing was written."""
-    end = result.cycles
-    if result.mismatch:
-        end = result.mismatch["cycle"]
-        if end is None:
-            end = 0
-            for layer in result.layers:
-                end += layer["cycles"]
-                if layer["name"] == result.mismatch["layer"]:
-                    break
-    shortest, longest = WINDOW_CYCLES
-    before = min(max(WINDOW_SIZE // config.array.binary_macs_per_cycle, shortest), longest)
-    return Window(first=max(0, end - before), last=end + WINDOW_AFTER)
-
-
-def _record_waves(bench: Bench, folder: Path, job: Job, result: ImageResult) -> str:
-    """Run the failing image once more with a waveform; the file's path."""
-    window = _window(result, bench.config)
-    bench.console.print(
-        f"run {result.image} failed: recording a waveform of its cycles {window.first} to "
-        f"{window.last}",
-        markup=False,
-    )
-    simulator = replace(bench.simulator, waves=True)
-    build = bench.build(simulator)
-    planes = job.planes[result.image : result.image + 1]
-    replace(job, images=(result.image,), window=window, planes=planes).save(folder)
-    with bench.step("record waveform"):
-        simulator.run(build, folder, {FOLDER_VARIABLE: str(folder)})
-    final = bench.out / simulator.wave_file
-    shutil.move(folder / simulator.wave_file, final)
-    return str(final)
 
 
 def cosimulate(
@@ -309,7 +166,7 @@ def cosimulate(
             report.cycle_difference = _cycle_difference(bench, program, results, job.planes)
         failed = next((result for result in results if result.error or result.mismatch), None)
         if waves and failed is not None:
-            report.waveform = _record_waves(bench, folder, job, failed)
+            report.waveform = record_waves(bench, folder, job, failed)
         report.seconds = dict(bench.seconds)
         report.save(bench.out)
         return report

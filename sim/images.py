@@ -1,4 +1,4 @@
-"""Input images for simulated runs: a folder of PNG or JPEG files, or an .npz archive."""
+"""Input images for simulated runs: a folder of PNG or JPEG files, an .npz archive, or noise."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ImageError", "ImageSet", "load_images", "stacked"]
+__all__ = ["ImageError", "ImageSet", "load_images", "random_images", "stacked"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+RANDOM_SEED = 1
 
 
 class ImageError(ValueError):
@@ -115,6 +116,16 @@ def stacked(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     missing = -len(pixels) % count
     filled = np.concatenate([pixels, pixels[-1:].repeat(missing, axis=0)])
     return filled.reshape(-1, count * pixels.shape[1], *pixels.shape[2:])
+
+
+def random_images(shape: tuple[int, int, int], count: int, seed: int = RANDOM_SEED) -> ImageSet:
+    """Noise, for runs without data: the comparison needs no real images."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
+    return ImageSet(
+        pixels=pixels,
+        names=tuple(f"noise-{index}" for index in range(count)),
+        labels=(None,) * count,
+    )
 
 
 def load_images(

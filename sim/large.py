@@ -22,7 +22,8 @@ from golden.lowering import lower
 from golden.onnx_import import import_model
 from hw.config import AcceleratorConfig, preset
 
-from .cosimulation import VERILOG_FOLDER, simulate
+from .bench import VERILOG_FOLDER
+from .cosimulation import simulate
 from .design import verilog_digest
 from .large_figures import (
     LEGEND,

@@ -26,7 +26,7 @@ from cocotb.triggers import (
 )
 
 from compiler.compile import image_words
-from compiler.program import Program
+from compiler.program_file import load_program
 from hw.isa import Counter, Register, Status, Trap
 from hw.link.host_port import HostOperation
 from hw.memory.sdram_model import SdramRule
@@ -168,7 +168,7 @@ class TestBench:
     def __init__(self, dut: Any, folder: Path) -> None:
         self.folder = folder
         self.job = Job.load(folder)
-        self.program = Program.load(folder / PROGRAM_FILE)
+        self.program = load_program(folder / PROGRAM_FILE)
         self.images = np.load(folder / IMAGES_FILE, allow_pickle=False)
         self.host = Host(dut)
         self.dut = dut

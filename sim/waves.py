@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .cosimulation import OUT
+from .bench import OUT
 
 __all__ = ["find_waveform", "main"]
 

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from golden.quantizers import ActivationEncoding
 from host.benchmark_report import DEVICE
-from host.bitstream import SYNTHESIS_OPTIONS, tool_versions
 from host.bitstream_report import load_json, read_statistics
+from host.build_hash import tool_versions
+from host.synthesis import SYNTHESIS_OPTIONS
 from host.tools import StageDisplay, ToolRunner
 from hw.config import preset
 from hw.rtlil import merge_equal_modules, remove_brackets

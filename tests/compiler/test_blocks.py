@@ -16,7 +16,8 @@ from compiler.layout import PlaneLayout
 from compiler.placement import allocate
 from compiler.plan import plan_network
 from compiler.pool_tiles import PoolTile
-from compiler.program import Program, ProgramError
+from compiler.program import ProgramError
+from compiler.program_file import parse_program, program_bytes
 from compiler.tiling import Tile
 from compiler.units import LayerPlan
 from compiler.views import View
@@ -193,5 +194,5 @@ def test_streams_stay_on_chip_where_no_vectors_can_be_spilled() -> None:
 def test_blocks_are_part_of_the_program_file() -> None:
     program = compile_network(network_of(11), crowded())
     assert any(tensor.blocks for tensor in program.tensors)
-    again = Program.from_bytes(program.to_bytes())
+    again = parse_program(program_bytes(program))
     assert again.tensors == program.tensors

@@ -20,9 +20,9 @@ from golden.integer_network import (
 )
 from golden.integer_reference import IntegerReference, logits_name, run
 from hw.config import preset
-from sim.cosimulation import random_images
 from sim.cycles.model import run_program
 from sim.functional import FunctionalSimulator
+from sim.images import random_images
 from tests.compiler.prefix_models import prefix_networks
 
 INPUTS, CLASSES, WEIGHTS, PLANES = 4, 3, 3, 3

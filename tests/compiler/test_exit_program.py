@@ -12,13 +12,14 @@ from compiler.compile import compile_network, image_words
 from compiler.early_exit import exit_plan
 from compiler.exit_program import compile_exits
 from compiler.program import Program, ProgramError
+from compiler.program_file import parse_program, program_bytes
 from golden.integer_reference import classify, logits_name, run
 from host.driver import Accelerator
 from hw.config import preset
 from hw.isa import Counter
-from sim.cosimulation import random_images
 from sim.cycles.model import run_program
 from sim.functional import FunctionalSimulator
+from sim.images import random_images
 from tests.compiler.prefix_models import prefix_networks
 
 TINY = preset("tiny")
@@ -34,10 +35,10 @@ class SimulatedAccelerator(Accelerator):
         self._client: Any = self  # the one method of a client that is needed
 
     def write_memory(self, address: int, words: list[int]) -> None:
-        self.simulator.external[address : address + len(words)] = words
+        self.simulator.memories.external[address : address + len(words)] = words
 
     def read_memory(self, address: int, count: int) -> list[int]:
-        return self.simulator.external[address : address + count].tolist()
+        return self.simulator.memories.external[address : address + count].tolist()
 
     def run(self, entry: int, *, timeout: float = 0) -> None:
         self.runs += 1
@@ -53,7 +54,7 @@ def test_a_host_that_stops_gives_the_class_of_the_full_run(
     seed: int, cuts: tuple[int, ...]
 ) -> None:
     network = prefix_networks(seed)[-1]
-    program = Program.from_bytes(compile_exits(network, cuts, TINY).to_bytes())
+    program = parse_program(program_bytes(compile_exits(network, cuts, TINY)))
     pixels = random_images(program.image_shape, IMAGES, seed).pixels
     classes = classify(network, pixels)
     scores = run(network, pixels)[logits_name(network)].reshape(IMAGES, -1)

@@ -12,15 +12,16 @@ from compiler.compile import compile_network
 from compiler.plan import plan_network
 from compiler.prefixes import compile_prefixes
 from compiler.program import Program, ProgramError
+from compiler.program_file import parse_program, program_bytes
 from compiler.units import Table
 from golden.integer_network import ConvolutionLayer, IntegerNetwork
 from golden.integer_reference import logits_name, run
 from hw.config import AcceleratorConfig, preset
 from hw.isa import INSTRUCTION_WORDS, DmaTarget, Opcode, decode
 from hw.memory.packing import bit_items
-from sim.cosimulation import random_images
 from sim.cycles.model import run_program
 from sim.functional import FunctionalSimulator
+from sim.images import random_images
 from tests.compiler.prefix_models import prefix_networks
 
 TINY = preset("tiny")
@@ -123,12 +124,12 @@ def test_streamed_weights_are_held_once_in_the_external_memory() -> None:
 def test_the_file_keeps_the_prefixes_and_files_without_any_stay_as_they_were() -> None:
     networks = prefix_networks(1)
     program = compile_prefixes(networks, TINY)
-    again = Program.from_bytes(program.to_bytes())
+    again = parse_program(program_bytes(program))
     assert again.prefixes == program.prefixes
     assert again.with_planes(1).image_entry == program.prefixes[0].image_entry
     plain = compile_network(networks[-1], TINY)
-    assert b"prefixes" not in plain.to_bytes()
-    assert Program.from_bytes(plain.to_bytes()).prefixes == ()
+    assert b"prefixes" not in program_bytes(plain)
+    assert parse_program(program_bytes(plain)).prefixes == ()
 
 
 def test_planes_that_a_program_has_not_are_refused() -> None:

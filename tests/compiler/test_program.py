@@ -1,4 +1,4 @@
-"""Tests of compiler.program: the file format and its errors."""
+"""Programs: the file format and its errors, and the words to load."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from compiler.program import LayerInfo, Program, ProgramError, Stage, TensorInfo
+from compiler.program_file import load_program, parse_program, program_bytes, save_program
 
 
 def _program() -> Program:
@@ -62,9 +63,9 @@ def _program() -> Program:
 
 def test_a_saved_program_loads_equal(tmp_path: Path) -> None:
     program = _program()
-    program.save(tmp_path / "p")
-    loaded = Program.load(tmp_path / "p")
-    assert loaded.to_bytes() == program.to_bytes()
+    save_program(program, tmp_path / "p")
+    loaded = load_program(tmp_path / "p")
+    assert program_bytes(loaded) == program_bytes(program)
     assert loaded.layers == program.layers
     assert loaded.tensors == program.tensors
     assert [stage.entry for stage in loaded.stages] == [3, 0]
@@ -77,7 +78,7 @@ def test_a_saved_program_loads_equal(tmp_path: Path) -> None:
 
 def test_a_program_without_stages_loads_equal() -> None:
     program = replace(_program(), stages=())
-    loaded = Program.from_bytes(program.to_bytes())
+    loaded = parse_program(program_bytes(program))
     assert loaded.stages == ()
     assert loaded.memory.tolist() == program.memory.tolist()
 
@@ -89,28 +90,28 @@ def test_words_to_load_are_those_of_all_stages_and_of_the_image() -> None:
 
 def test_a_file_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as earlier:
-        earlier.setattr("compiler.program.FORMAT_VERSION", 1)
-        content = _program().to_bytes()
+        earlier.setattr("compiler.program_file.FORMAT_VERSION", 1)
+        content = program_bytes(_program())
     with pytest.raises(ProgramError, match=r"^program format must be 5, not 1$"):
-        Program.from_bytes(content)
+        parse_program(content)
 
 
 def test_every_flipped_byte_is_noticed() -> None:
-    content = _program().to_bytes()
+    content = program_bytes(_program())
     for position in range(len(content)):
         broken = bytearray(content)
         broken[position] ^= 0x20
         with pytest.raises(ProgramError, match=r"^program file must"):
-            Program.from_bytes(bytes(broken))
+            parse_program(bytes(broken))
 
 
 def test_every_truncation_is_noticed() -> None:
-    content = _program().to_bytes()
+    content = program_bytes(_program())
     for length in range(len(content)):
         with pytest.raises(ProgramError, match=r"^program file must"):
-            Program.from_bytes(content[:length])
+            parse_program(content[:length])
 
 
 def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match=r"^program file must be readable"):
-        Program.load(tmp_path / "none")
+        load_program(tmp_path / "none")

@@ -13,6 +13,7 @@ from compiler.compile import compile_network
 from compiler.disassembler import disassemble
 from compiler.loads import Load
 from compiler.program import Program, ProgramError, Stage
+from compiler.program_file import program_bytes
 from compiler.stages import cut_stages
 from golden.export import model_bytes
 from golden.integer_network import IntegerNetwork
@@ -167,9 +168,9 @@ def test_shipped_model_has_the_same_tables_on_chip_with_any_number_of_stages() -
         assert program.memory.tolist() == whole.memory.tolist()
         several = FunctionalSimulator(program, config)
         for table in TABLES:
-            loaded = getattr(several, table)
+            loaded = getattr(several.memories, table)
             assert loaded.any(), table
-            np.testing.assert_array_equal(loaded, getattr(one, table), table)
+            np.testing.assert_array_equal(loaded, getattr(one.memories, table), table)
 
 
 @pytest.mark.parametrize("granules", [1, 2, 3, 5, 8, 9])
@@ -187,7 +188,7 @@ def test_tables_of_any_step_reach_the_chip_through_several_stages(granules: int)
         program = compile_network(small, config)
         assert (len(program.stages) > 1) == (external_words == 1024)
         simulator = FunctionalSimulator(program, config)
-        loaded.append([getattr(simulator, table) for table in TABLES])
+        loaded.append([getattr(simulator.memories, table) for table in TABLES])
     for table, one, several in zip(TABLES, *loaded, strict=True):
         assert one.any(), table
         np.testing.assert_array_equal(several, one, table)
@@ -209,7 +210,7 @@ def test_program_that_does_not_fit_while_it_runs_is_refused_with_the_words_of_ea
 
 def test_staged_program_is_deterministic() -> None:
     config = sized(len(program_of(1 << 20).memory))
-    first, second = (compile_network(network(), config).to_bytes() for _ in range(2))
+    first, second = (program_bytes(compile_network(network(), config)) for _ in range(2))
     assert first == second
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from host.bitstream import source_hash, tool_versions
+from host.build_hash import source_hash, tool_versions
 from hw.config import AcceleratorConfig
 from sim.explore.measurements import BLOCKS, Measurement
 

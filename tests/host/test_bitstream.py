@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from PIL import Image
 from rich.console import Console
 
-from host.bitstream import TimingError, build, build_hash
+from host.bitstream import TimingError, build
 from host.bitstream_report import (
     CHIP_MODULE,
     CellPlace,
@@ -27,6 +27,7 @@ from host.bitstream_report import (
     read_timing,
     read_utilization,
 )
+from host.build_hash import build_hash
 from host.floorplan import draw_floorplan
 from host.spacers import COLUMNS, SPACER, SPACER_ROWS
 from host.tools import FIRST_USE, ToolError

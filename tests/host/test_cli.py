@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from compiler.program import Program
+from compiler.program_file import load_program
 from golden.export import model_bytes
 from golden.networks import NETWORKS
 from golden.random_models import RandomLimits, random_model
@@ -113,7 +113,7 @@ def test_compile_says_what_the_stages_and_the_inferences_take(folder, monkeypatc
     limits = RandomLimits(image=(5, 8), channels=10, planes=3, blocks=(1, 2), kernels=(1, 2, 3))
     (folder / "net.onnx").write_bytes(model_bytes(random_model(3, limits)))
     result = run("compile", "net.onnx", "--preset", "tiny")
-    program = Program.load(folder / "net.lqp")
+    program = load_program(folder / "net.lqp")
     assert len(program.stages) > 1
     stages = " + ".join(str(len(stage.memory)) for stage in program.stages)
     assert result.output == (
@@ -289,7 +289,7 @@ def test_file_that_is_no_picture_is_refused(folder, program):
 def test_qonnx_file_compiles_but_is_not_evaluated(folder):
     model = str(BREVITAS)
     assert run("compile", model, "--preset", "tiny", "-o", "small.lqp").exit_code == 0
-    assert Program.load(folder / "small.lqp").image_shape == (12, 12, 3)
+    assert load_program(folder / "small.lqp").image_shape == (12, 12, 3)
     result = run("bench", model)
     assert result.exit_code == 1
     assert "must be a file that onnxruntime runs, not QONNX" in result.stderr

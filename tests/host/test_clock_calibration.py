@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import host.clock_calibration
-from host.bitstream import source_hash, tool_versions
+from host.build_hash import source_hash, tool_versions
 from host.cli import cli
 from host.clock_calibration import calibrate_clock, clock_error_table, clock_set
 from host.tools import ToolError

@@ -1,3 +1,4 @@
+import importlib.util
 import io
 import json
 import re
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from host import doctor
-from host.doctor import REQUIREMENTS, Place, Requirement, examine, is_healthy, print_findings
+from host.doctor import examine, is_healthy, print_findings, to_plain, version_key
+from host.requirements import REQUIREMENTS, Place, Requirement
 from host.tools import find_tool
 
 
@@ -69,7 +70,7 @@ def test_only_needed_tools_decide_on_health():
 
 
 def test_without_programs_every_one_is_missing_with_its_command(empty_path, monkeypatch):
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     findings = {finding.name: finding for finding in examine()}
     for name in ("g++", "make", "perl", "verilator", "yosys", "nextpnr-ecp5", "ecppack", "torch"):
         assert findings[name].state == "missing", name
@@ -106,13 +107,13 @@ def test_healthy_table_says_so():
 
 def test_plain_form_is_json():
     findings = examine((requirement(None),))
-    plain = json.loads(json.dumps(doctor.to_plain(findings)))
+    plain = json.loads(json.dumps(to_plain(findings)))
     assert plain["healthy"] is False
     assert plain["tools"][0]["mend"] == "apt install tool"
 
 
 def test_minimum_versions_are_those_of_the_package():
-    root = Path(doctor.__file__).parent.parent
+    root = Path(__file__).parents[2]
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     wanted = {
         match[1]: match[2]
@@ -121,6 +122,6 @@ def test_minimum_versions_are_those_of_the_package():
     }
     for entry in REQUIREMENTS:
         if entry.name in wanted:
-            known, minimum = doctor.version_key(wanted[entry.name]), entry.minimum
-            shown = doctor.version_key(minimum)
+            known, minimum = version_key(wanted[entry.name]), entry.minimum
+            shown = version_key(minimum)
             assert known[: len(shown)] == shown or entry.name == "verilator", entry.name

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import host.early_exit
 from compiler.compile import compile_network
 from compiler.early_exit import ExitPlan, exit_plan
-from compiler.program import Program
+from compiler.program_file import load_program, save_program
 from golden.export import model_bytes
 from golden.integer_network import IntegerNetwork
 from golden.integer_reference import classify
@@ -88,7 +88,7 @@ def test_the_program_has_the_best_exit_and_a_host_that_looks_once_takes_those_cy
     report = json.loads(run("net.onnx", *OPTIONS, "-o", "net.lqp", "--json").stdout)
     means = [step["host_cycles"] for step in report["steps"]]
     assert means.pop() is None
-    program = Program.load(folder / "net.lqp")
+    program = load_program(folder / "net.lqp")
     plan = exit_plan(lower(import_model("net.onnx")))
     best = means.index(min(means))
     assert program.exits[0].bounds == tuple(map(tuple, plan.bounds[best].tolist()))
@@ -99,12 +99,13 @@ def test_the_program_has_the_best_exit_and_a_host_that_looks_once_takes_those_cy
     )
     assert first <= means[best] <= first + rest
     assert run("net.onnx", *OPTIONS, "-o", "net.lqp", "--cut", "2").exit_code == 0
-    program = Program.load(folder / "net.lqp")
+    program = load_program(folder / "net.lqp")
     assert program.exits[0].bounds == tuple(map(tuple, plan.bounds[1].tolist()))
 
 
 def test_run_wants_a_program_with_exits(folder):
-    compile_network(lower(import_model("net.onnx")), preset("tiny")).save(folder / "plain.lqp")
+    plain = compile_network(lower(import_model("net.onnx")), preset("tiny"))
+    save_program(plain, folder / "plain.lqp")
     arguments = ["run", "--port", "nowhere", "--early-exit", "plain.lqp", "a.png"]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from compiler.prefixes import compile_prefixes
-from compiler.program import Program
+from compiler.program_file import load_program, program_bytes
 from golden.export import model_bytes
 from golden.integer_reference import classify
 from golden.lowering import lower
@@ -55,8 +55,8 @@ def test_table_program_and_models_are_those_of_the_prefixes(folder):
         graphs = progressive_graphs(graph, file["images"])
     networks = [lower(prefix) for prefix in graphs]
     assert len(networks) == weight_planes(graph) == 4
-    config, program = preset("tiny"), Program.load(folder / "net.lqp")
-    assert program.to_bytes() == compile_prefixes(networks, config).to_bytes()
+    config, program = preset("tiny"), load_program(folder / "net.lqp")
+    assert program_bytes(program) == program_bytes(compile_prefixes(networks, config))
     with np.load("test.npz") as file:
         pixels, labels = file["images"], file["labels"]
     for planes, (network, prefix) in enumerate(zip(networks, report["prefixes"], strict=True), 1):

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from sim.__main__ import main
-from sim.cosimulation import make_simulator
+from sim.bench import make_simulator
 from sim.simulator import SimulatorError
 from sim.waves import find_waveform
 from sim.waves import main as waves

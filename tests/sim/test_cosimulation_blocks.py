@@ -21,9 +21,10 @@ from golden.onnx_import import import_bytes
 from golden.random_models import RandomLimits, random_model
 from hw.config import AcceleratorConfig, preset
 from hw.memory.sdram_part import sdram_part
-from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
+from sim.bench import Bench, make_simulator
+from sim.cosimulation import cosimulate
 from sim.design import cached_verilog
-from sim.images import stacked
+from sim.images import random_images, stacked
 from sim.reference import expected_arrays
 
 PART = "16Mx16"

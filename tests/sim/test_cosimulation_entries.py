@@ -22,12 +22,15 @@ from compiler.early_exit import exit_plan, part_of
 from compiler.exit_program import compile_exits
 from compiler.prefixes import compile_prefixes
 from compiler.program import Prefix
+from compiler.program_file import save_program
 from golden.integer_reference import logits_name, run
 from hw.config import preset
-from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
+from sim.bench import Bench, make_simulator
+from sim.cosimulation import cosimulate
 from sim.cycles.compare import find_difference
 from sim.cycles.model import run_program
 from sim.design import cached_verilog
+from sim.images import random_images
 from sim.job import FOLDER_VARIABLE, IMAGES_FILE, PROGRAM_FILE, ResultReader, expected_file
 from sim.reference import expected_arrays
 from tests.compiler.prefix_models import prefix_networks
@@ -96,7 +99,7 @@ def test_parts_of_the_last_layer_are_exact_on_the_rtl_and_add_up(
     pixels = random_images(program.image_shape, 2).pixels.repeat(3, axis=0)
     bench = bench_in(folder, io.StringIO())
     build = bench.build(bench.simulator)
-    replace(program, prefixes=ways).save(tmp_path / PROGRAM_FILE)
+    save_program(replace(program, prefixes=ways), tmp_path / PROGRAM_FILE)
     np.save(tmp_path / IMAGES_FILE, pixels)
     for index, number in enumerate(runs):
         expected = next(expected_arrays(parts[number - 1], pixels[index : index + 1]))

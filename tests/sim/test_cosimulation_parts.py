@@ -19,9 +19,10 @@ from golden.lowering import lower
 from golden.onnx_import import import_bytes
 from golden.random_models import RandomLimits, random_model
 from hw.config import AcceleratorConfig, preset
-from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
+from sim.bench import Bench, make_simulator
+from sim.cosimulation import cosimulate
 from sim.design import cached_verilog
-from sim.images import stacked
+from sim.images import random_images, stacked
 from sim.reference import expected_arrays
 
 TINY = preset("tiny")

@@ -17,8 +17,10 @@ from golden.onnx_import import import_bytes
 from golden.random_models import random_model
 from hw.config import preset
 from hw.memory.external import is_preloaded
-from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
+from sim.bench import Bench, make_simulator
+from sim.cosimulation import cosimulate
 from sim.design import cached_verilog
+from sim.images import random_images
 from sim.reference import expected_arrays
 from tests.sim.test_cosimulation_stages import LIMITS
 

@@ -14,7 +14,9 @@ import pytest
 from rich.console import Console
 
 from hw.config import PRESETS, AcceleratorConfig
-from sim.cosimulation import Bench, cosimulate, make_simulator, random_images
+from sim.bench import Bench, make_simulator
+from sim.cosimulation import cosimulate
+from sim.images import random_images
 from sim.report import Report, print_report
 from tests.sim.replay import generate_verilog
 from tests.sim.standin import ENTRY, RESULT, StandIn, stand_in
@@ -143,8 +145,8 @@ def test_result_that_the_host_reads_is_compared(folder: Path) -> None:
 
 
 def test_run_that_does_not_end_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sim.cosimulation.TIMEOUT_CYCLES", 100)
-    monkeypatch.setattr("sim.cosimulation.TIMEOUT_FACTOR", 0)
+    monkeypatch.setattr("sim.bench.TIMEOUT_CYCLES", 100)
+    monkeypatch.setattr("sim.bench.TIMEOUT_FACTOR", 0)
     bench, _ = make_bench(folder, "verilator")
     report = run(bench, stand_in(CONFIG))
     assert not report.passed

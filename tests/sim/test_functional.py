@@ -9,13 +9,15 @@ import pytest
 
 from compiler.compile import compile_network
 from compiler.disassembler import disassemble
+from compiler.program_file import program_bytes
 from golden.integer_network import IntegerNetwork
 from golden.integer_reference import run
 from golden.lowering import lower
 from golden.onnx_import import import_model
 from hw import isa
 from hw.config import preset
-from sim.functional import FunctionalError, FunctionalSimulator
+from sim.functional import FunctionalSimulator
+from sim.functional_memories import FunctionalError
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -50,7 +52,7 @@ def test_every_tensor_of_the_shipped_model_is_exact(
 
 def test_compilation_is_deterministic(network: IntegerNetwork) -> None:
     config = preset("ulx3s-85f")
-    first, second = (compile_network(network, config).to_bytes() for _ in range(2))
+    first, second = (program_bytes(compile_network(network, config)) for _ in range(2))
     assert first == second
 
 

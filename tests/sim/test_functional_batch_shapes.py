@@ -20,7 +20,8 @@ from golden.graph_builder import NO_PADDING, GraphBuilder
 from golden.lowering import lower
 from golden.onnx_import import import_bytes
 from golden.random_models import random_images
-from tests.sim.test_functional_batches import crowded, roomy, wrong_tensors
+from tests.sim.tensor_comparison import wrong_tensors
+from tests.sim.test_functional_batches import crowded, roomy
 
 Size = tuple[int, int]
 AROUND = (1, 1, 1, 1)

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from compiler import placement
 from compiler.compile import compile_network
 from compiler.plan import plan_network
-from compiler.program import Program, ProgramError
+from compiler.program import ProgramError
 from compiler.units import Plan
 from golden.batching import batched
 from golden.example_model import example_images
 from golden.export import model_bytes
 from golden.graph import ModelError
 from golden.integer_network import IntegerNetwork
-from golden.integer_reference import logits_name, run
 from golden.lowering import lower
 from golden.onnx_import import import_bytes
 from golden.random_models import RandomLimits, random_images, random_model
 from hw.config import AcceleratorConfig, preset
 from hw.memory.sdram_part import sdram_part
-from sim.functional import FunctionalSimulator
-from sim.images import stacked
 from tests.golden.small_networks import FAMILIES, exported
+from tests.sim.tensor_comparison import wrong_tensors
 
 PART = "16Mx16"
 LIMITS = RandomLimits(image=(12, 24), channels=12, blocks=(1, 2))
@@ -52,25 +49,6 @@ def crowded() -> AcceleratorConfig:
         external_words=sdram_part(PART).words,
     )
     return replace(tiny, name="crowded", memory=memory, sdram=PART)
-
-
-def wrong_tensors(
-    network: IntegerNetwork, program: Program, config: AcceleratorConfig, images: np.ndarray
-) -> list[str]:
-    """Names of the tensors of a batch that differ from those of its images, one by one."""
-    simulator = FunctionalSimulator(program, config)
-    logits = simulator.run(stacked(images, len(images))[0])
-    expected = run(network, images)
-    wrong = []
-    for info in program.tensors:
-        want = expected[info.name].reshape(info.height, info.width, info.channels)
-        if info.kind == "planes":
-            want = want & ((1 << info.planes) - 1)
-        if (simulator.tensor(info) != want).any():
-            wrong.append(info.name)
-    if (logits != expected[logits_name(network)].reshape(len(images), -1)).any():
-        wrong.append("logits")
-    return wrong
 
 
 @pytest.mark.parametrize("config", [roomy(), crowded()], ids=lambda config: config.name)

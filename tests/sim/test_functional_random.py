@@ -13,13 +13,13 @@ from compiler.program import ProgramError
 from golden.export import model_bytes
 from golden.graph import ModelError
 from golden.integer_network import IntegerNetwork
-from golden.integer_reference import run
 from golden.lowering import lower
 from golden.onnx_import import import_bytes
 from golden.random_models import random_images, random_model
 from hw.config import preset
-from sim.functional import FunctionalSimulator
+from tests.sim.tensor_comparison import wrong_tensors
 
+TINY = preset("tiny")
 SEEDS = range(24)
 LEAST_EXACT = 22
 REASONS = (
@@ -34,23 +34,6 @@ def lowered(seed: int) -> tuple[IntegerNetwork, np.ndarray]:
     return lower(import_bytes(model_bytes(model))), random_images(model, 1, seed)
 
 
-def wrong_tensors(network: IntegerNetwork, images: np.ndarray) -> list[str]:
-    """Names of the tensors that the functional simulator gets wrong."""
-    config = preset("tiny")
-    program = compile_network(network, config)
-    simulator = FunctionalSimulator(program, config)
-    simulator.run(images[0])
-    expected = run(network, images)
-    wrong = []
-    for info in program.tensors:
-        want = expected[info.name].reshape(info.height, info.width, info.channels)
-        if info.kind == "planes":
-            want = want & ((1 << info.planes) - 1)
-        if (simulator.tensor(info) != want).any():
-            wrong.append(info.name)
-    return wrong
-
-
 def test_random_models_are_exact_or_refused_with_a_reason() -> None:
     exact, refused = 0, []
     for seed in SEEDS:
@@ -59,7 +42,8 @@ def test_random_models_are_exact_or_refused_with_a_reason() -> None:
         except ModelError:
             continue  # the tests of lowering judge these
         try:
-            assert wrong_tensors(network, images) == [], f"seed {seed}"
+            program = compile_network(network, TINY)
+            assert wrong_tensors(network, program, TINY, images) == [], f"seed {seed}"
             exact += 1
         except ProgramError as error:
             refused.append(f"seed {seed}: {error}")
@@ -71,7 +55,7 @@ def test_random_models_are_exact_or_refused_with_a_reason() -> None:
 def shares_passes(network: IntegerNetwork) -> bool:
     """Whether a layer's plane pairs share passes on ``tiny``."""
     try:
-        plans = plan_network(network, preset("tiny")).layers
+        plans = plan_network(network, TINY).layers
     except ProgramError:
         return False
     return any(

@@ -11,8 +11,8 @@ from compiler.compile import compile_network
 from golden.integer_network import ConvolutionLayer
 from hw.isa import INSTRUCTION_WORDS, DmaTarget
 from hw.memory.packing import entry_formats
-from sim.cosimulation import random_images
 from sim.functional import FunctionalSimulator
+from sim.images import random_images
 from sim.traffic import traffic_of
 from tests.compiler.test_blocks import crowded, network_of
 
@@ -24,7 +24,7 @@ def test_words_are_those_that_a_run_moves(seed: int, monkeypatch: pytest.MonkeyP
     simulator = FunctionalSimulator(program, config)
     formats = entry_formats(config)
     moved: Counter[str] = Counter()
-    run_of = simulator._dma_run
+    run_of = simulator.dma.move
 
     def watch(fields: dict[str, int]) -> None:
         target = DmaTarget(fields["target"])
@@ -32,7 +32,7 @@ def test_words_are_those_that_a_run_moves(seed: int, monkeypatch: pytest.MonkeyP
         moved[f"{kind} {target.name.lower()}"] += formats[target].words_of(fields["count"])
         run_of(fields)
 
-    monkeypatch.setattr(simulator, "_dma_run", watch)
+    monkeypatch.setattr(simulator.dma, "move", watch)
     simulator.run(random_images(program.image_shape, 1).pixels[0])
     traffic = traffic_of(program, network, config)
     instructions = traffic.moved["instructions"]

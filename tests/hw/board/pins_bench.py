@@ -18,7 +18,7 @@ from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles, Event, FallingEdge, First, Timer
 from cocotb.utils import get_sim_time
 
-from compiler.program import Program
+from compiler.program_file import load_program
 from host.classify import classify_images
 from host.driver import Accelerator, AcceleratorError
 from host.link import Client
@@ -95,8 +95,8 @@ class Pins:
 
 def session(pins: Pins, folder: Path) -> dict[str, object]:
     """What a user does, with a damaged frame and a wrong program on the way."""
-    program = Program.load(folder / "program.lqp")
-    other = Program.load(folder / "other.lqp")
+    program = load_program(folder / "program.lqp")
+    other = load_program(folder / "other.lqp")
     images = np.load(folder / "images.npy")
     client = Client(pins, answer_seconds=2e-3)
     accelerator = Accelerator(client, clock=pins.now)

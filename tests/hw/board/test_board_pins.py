@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.compile import compile_network
+from compiler.program_file import save_program
 from golden.export import model_bytes
 from golden.integer_reference import logits_name, run
 from golden.lowering import lower
@@ -50,8 +51,8 @@ def test_host_software_classifies_images_through_the_pins(tmp_path: Path) -> Non
     model = random_model(SEED, LIMITS)
     network = lower(import_bytes(model_bytes(model)))
     images = random_images(model, 2, SEED)
-    compile_network(network, preset("tiny")).save(tmp_path / "program.lqp")
-    compile_network(network, preset("ulx3s-12f")).save(tmp_path / "other.lqp")
+    save_program(compile_network(network, preset("tiny")), tmp_path / "program.lqp")
+    save_program(compile_network(network, preset("ulx3s-12f")), tmp_path / "other.lqp")
     np.save(tmp_path / "images.npy", images)
     build(tmp_path)
     Verilator().runner().test(
