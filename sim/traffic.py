@@ -14,9 +14,10 @@ from hw.memory.packing import WORD, entry_formats
 
 from .reconstruction import image_instructions
 
-__all__ = ["Traffic", "traffic_of", "weight_bits"]
+__all__ = ["INSTRUCTIONS", "Traffic", "traffic_of", "weight_bits"]
 
 INSTRUCTIONS = "instructions"
+"""Kind of words, beside those of ``load`` and ``store``."""
 TENSORS = (DmaTarget.ACTIVATIONS.name.lower(), DmaTarget.STREAMS.name.lower())
 
 

@@ -11,7 +11,7 @@ from rich.progress import track
 from compiler.program import ProgramError
 from golden.integer_network import IntegerNetwork
 from hw.config import AcceleratorConfig, preset
-from sim.explore.area import element_lut4
+from sim.explore.area_features import element_lut4
 from sim.explore.fields import changed
 from sim.explore.store import source_hash
 from sim.profile import Clock, Profile

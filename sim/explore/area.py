@@ -3,29 +3,26 @@ and multipliers exactly.
 
 The elements of the array are counted from the gateware itself: a popcount is made of CCU2C
 instances, whose number nothing changes. Memories follow the rules of :mod:`sim.explore.memories`.
-The rest of each block is linear in a few features, each of which is a number of like parts
-(multiplexers, adders, registers); the weights come from least squares over the measurements in
+The rest of each block is linear in a few features (:mod:`sim.explore.area_features`), each of which
+is a number of like parts; the weights come from least squares over the measurements in
 ``calibration.csv``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-from amaranth.hdl import Fragment, Instance
-from amaranth.utils import ceil_log2
 
-from hw.compute.popcount import Popcount
 from hw.config import AcceleratorConfig
 
+from .area_features import FEATURES, Features, known_ff, known_lut4
 from .measurements import BLOCKS, Measurement
-from .memories import memories_of
+from .memories import FETCH_BLOCK_RAMS, memories_of
 
-__all__ = ["Area", "AreaError", "AreaModel", "AreaModelError", "element_lut4"]
+__all__ = ["Area", "AreaError", "AreaModel", "AreaModelError"]
 
 PLACED_PER_LUT4 = 1.11
 """LUT4 that nextpnr occupies per LUT4 of the synthesis: it begins and ends carry chains with cells
@@ -34,6 +31,9 @@ of their own, and passes constants through LUTs. The measured pairs are in ``doc
 
 LEAST_MEASUREMENTS = 8
 """More than any block has features."""
+
+CHANGED = ("dma", "sequencer", "memories")
+"""Blocks that take a constant number of cells more than in measurements of older gateware."""
 
 
 class AreaModelError(ValueError):
@@ -81,143 +81,6 @@ class AreaError:
         return self.ff[0] / self.ff[1] - 1
 
 
-class _CarryChains:
-    """What :func:`hw.compute.carry_chain.has_carry_chains` looks for."""
-
-    device = "LFE5U"
-
-
-@lru_cache(maxsize=256)
-def _popcount_cells(lanes: int) -> int:
-    fragment = Fragment.get(Popcount(lanes), _CarryChains())
-    return sum(isinstance(part[0], Instance) for part in fragment.subfragments)
-
-
-def element_lut4(lanes: int, count_width: int) -> int:
-    """LUT4 of a processing element: its popcount, an adder, and a gate."""
-    return 2 * (_popcount_cells(lanes) + -(-count_width // 2)) + 1
-
-
-def _elements(config: AcceleratorConfig) -> int:
-    """Elements of the array with the counters of ones."""
-    return (config.array.rows + 1) * config.array.columns
-
-
-Features = Callable[[AcceleratorConfig], Sequence[float]]
-
-
-def _element_ff(config: AcceleratorConfig) -> Sequence[float]:
-    elements = _elements(config)
-    return elements, elements * config.array.lanes, elements * config.array.count_width
-
-
-def _lane_lut4(config: AcceleratorConfig) -> Sequence[float]:
-    """A lane combines the counts of its columns by OR, bit by bit; a LUT4 takes three more."""
-    array = config.array
-    lanes = array.rows * array.drain_lanes
-    gates = -(-(array.drain_period - 1) // 3)
-    return lanes, lanes * array.count_width, lanes * array.count_width * gates
-
-
-def _lane_ff(config: AcceleratorConfig) -> Sequence[float]:
-    """A lane holds the accumulators of its columns."""
-    array = config.array
-    lanes = array.rows * array.drain_lanes
-    return lanes, lanes * array.count_width, lanes * array.drain_period
-
-
-def _compute_lut4(config: AcceleratorConfig) -> Sequence[float]:
-    """Per column: operands, and the addresses of its buffers; per row the queue's output."""
-    array, memory = config.array, config.memory
-    offset = ceil_log2(memory.column_granules)
-    ports = 2 * array.columns * -(-array.granules // 2)
-    return (
-        1,
-        array.columns * array.lanes,
-        array.columns * array.granules * offset,
-        ports * offset,
-        array.rows,
-        array.columns,
-    )
-
-
-def _compute_ff(config: AcceleratorConfig) -> Sequence[float]:
-    """Per column: operands, offsets on their way, addresses; per row the queue's output."""
-    array, memory = config.array, config.memory
-    offset = ceil_log2(memory.column_granules)
-    ports = 2 * array.columns * -(-array.granules // 2)
-    return 1, array.columns * array.lanes, ports * offset, array.rows, array.columns
-
-
-def _known_ff(config: AcceleratorConfig, block: str) -> int:
-    """Flip-flops that are known without a fit: weights and mask hop from column to column."""
-    array = config.array
-    hops = (array.columns - 1) * (array.rows + 1) * array.lanes
-    return hops if block == "compute" else 0
-
-
-def _post_features(config: AcceleratorConfig) -> Sequence[float]:
-    rows = config.array.rows
-    return 1, rows, rows * config.datapath.comparators
-
-
-def _fill_features(config: AcceleratorConfig) -> Sequence[float]:
-    memory = config.memory
-    addresses = ceil_log2(memory.activation_words) + ceil_log2(memory.column_granules)
-    return 1, config.array.rows, config.datapath.patch_pixels, addresses
-
-
-def _dma_features(config: AcceleratorConfig) -> Sequence[float]:
-    return 1, config.array.lanes, config.array.rows, config.datapath.comparators
-
-
-def _constant(config: AcceleratorConfig) -> Sequence[float]:
-    return (1,)
-
-
-def _memory_features(config: AcceleratorConfig) -> Sequence[float]:
-    return 1, config.array.rows, config.memory.external_words / 1024
-
-
-_FEATURES: dict[str, tuple[Features, Features]] = {
-    "elements": (_element_ff, _element_ff),
-    "drain lanes": (_lane_lut4, _lane_ff),
-    "compute": (_compute_lut4, _compute_ff),
-    "post": (_post_features, _post_features),
-    "fill": (_fill_features, _fill_features),
-    "dma": (_dma_features, _dma_features),
-    "sequencer": (_constant, _constant),
-    "control": (_constant, _constant),
-    "memories": (_memory_features, _memory_features),
-    "host link": (_constant, _constant),
-}
-"""Of LUT4 and of flip-flops; the LUT4 of the elements are exact and need none."""
-
-
-_DISTRIBUTED = {
-    "compute": (
-        "weights",
-        "coefficients",
-        "window offsets",
-        "window masks",
-        "passes",
-        "vector queue",
-    ),
-    "post": ("parameters", "thresholds", "streams"),
-    "memories": ("activations", "external"),
-}
-"""Memories of each block that may become distributed RAM."""
-
-
-def _known_lut4(config: AcceleratorConfig, block: str) -> float:
-    """LUT4 of a block that are known without a fit."""
-    if block == "elements":
-        array = config.array
-        return _elements(config) * element_lut4(array.lanes, array.count_width)
-    memories = memories_of(config)
-    return sum(memories[name].lut4 for name in _DISTRIBUTED.get(block, ()))
-
-
 class AreaModel:
     """Fitted on measurements.
 
@@ -235,20 +98,25 @@ class AreaModel:
             )
         self.measurements = list(measurements)
         configs = [entry.config for entry in measurements]
+        older = [entry.is_older for entry in measurements]
         self._lut4: dict[str, np.ndarray] = {}
         self._ff: dict[str, np.ndarray] = {}
         # Relative errors count, as configurations differ by a factor of ten.
         weights = 1 / np.array([entry.lut4_total for entry in measurements], float)
-        for block, (lut4_features, ff_features) in _FEATURES.items():
-            known = [_known_lut4(config, block) for config in configs]
+        for block, (lut4_features, ff_features) in FEATURES.items():
+            known = [known_lut4(config, block) for config in configs]
             luts = [entry.lut4[block] for entry in measurements]
             ffs = [entry.ff[block] for entry in measurements]
             rest = np.array(luts, float) - np.array(known, float)
             if block == "elements":
                 rest[:] = 0
-            self._lut4[block] = _least_squares(lut4_features, configs, rest, weights)
-            rest = np.array(ffs, float) - [_known_ff(config, block) for config in configs]
-            self._ff[block] = _least_squares(ff_features, configs, rest, weights)
+            self._lut4[block] = _least_squares(
+                _matrix(block, lut4_features, configs, older), rest, weights
+            )
+            rest = np.array(ffs, float) - [known_ff(config, block) for config in configs]
+            self._ff[block] = _least_squares(
+                _matrix(block, ff_features, configs, older), rest, weights
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -258,23 +126,26 @@ class AreaModel:
 
     def predict(self, config: AcceleratorConfig) -> Area:
         """The area of a configuration, whatever its size."""
+        return self._predict(config, is_older=False)
+
+    def _predict(self, config: AcceleratorConfig, *, is_older: bool) -> Area:
         lut4, ff = {}, {}
-        for block, (lut4_features, ff_features) in _FEATURES.items():
-            fitted = float(np.array(lut4_features(config)) @ self._lut4[block])
-            lut4[block] = _known_lut4(config, block) + fitted
-            fitted = float(np.array(ff_features(config)) @ self._ff[block])
-            ff[block] = _known_ff(config, block) + fitted
-        memories = memories_of(config).values()
+        for block, (lut4_features, ff_features) in FEATURES.items():
+            row = _matrix(block, lut4_features, [config], [is_older])[0]
+            lut4[block] = known_lut4(config, block) + float(row @ self._lut4[block])
+            row = _matrix(block, ff_features, [config], [is_older])[0]
+            ff[block] = known_ff(config, block) + float(row @ self._ff[block])
+        block_ram = sum(memory.block_rams for memory in memories_of(config).values())
         return Area(
             lut4=lut4,
             ff=ff,
-            block_ram=sum(memory.block_rams for memory in memories),
+            block_ram=block_ram - (FETCH_BLOCK_RAMS if is_older else 0),
             multipliers=config.multipliers,
         )
 
     def compare(self, measurement: Measurement) -> AreaError:
-        """Prediction and truth of one configuration."""
-        area = self.predict(measurement.config)
+        """Prediction and truth of one configuration, of the gateware that was measured."""
+        area = self._predict(measurement.config, is_older=measurement.is_older)
         return AreaError(
             name=measurement.config.name,
             lut4=(area.lut4_total, measurement.lut4_total),
@@ -291,12 +162,20 @@ class AreaModel:
         ]
 
 
-def _least_squares(
+def _matrix(
+    block: str,
     features: Features,
     configs: Sequence[AcceleratorConfig],
-    values: np.ndarray,
-    weights: np.ndarray,
+    older: Sequence[bool],
 ) -> np.ndarray:
-    matrix = np.array([features(config) for config in configs], float) * weights[:, None]
-    solution, *_ = np.linalg.lstsq(matrix, values * weights, rcond=None)
+    """Features of each configuration; blocks that have changed since have one more for what the
+    older gateware lacks."""
+    rows = [list(features(config)) for config in configs]
+    if block in CHANGED:
+        rows = [[*row, is_older] for row, is_older in zip(rows, older, strict=True)]
+    return np.array(rows, float)
+
+
+def _least_squares(matrix: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    solution, *_ = np.linalg.lstsq(matrix * weights[:, None], values * weights, rcond=None)
     return solution

@@ -16,6 +16,7 @@ from .fields import changed
 from .metrics import METRICS
 from .question import Question
 from .routed import is_beyond_routed
+from .space import Point
 
 __all__ = ["Candidate", "Judge", "pareto_front"]
 
@@ -24,7 +25,7 @@ __all__ = ["Candidate", "Judge", "pareto_front"]
 class Candidate:
     """One point that was looked at."""
 
-    point: Mapping[str, int] = field(hash=False)
+    point: Point = field(hash=False)
     config: AcceleratorConfig | None
     """None if the point cannot be built."""
     area: Area | None = None
@@ -84,25 +85,23 @@ class Judge:
         """What the entries of ``Candidate.excess`` belong to."""
         return [f"{limit.metric} of {limit.owner}" for limit in self._limits]
 
-    def unbuildable(self, point: Mapping[str, int], reason: str) -> Candidate:
+    def unbuildable(self, point: Point, reason: str) -> Candidate:
         """A point that is no configuration."""
         return Candidate(point=point, config=None, problems=(reason,))
 
-    def judge(
-        self, point: Mapping[str, int], config: AcceleratorConfig, outcome: Outcome
-    ) -> Candidate:
+    def judge(self, point: Point, config: AcceleratorConfig, outcome: Outcome) -> Candidate:
         """A configuration with its outcome, whose depths it takes on."""
         config = changed(config, outcome.fitted, name=config.name)
         area = self.model.predict(config)
-        if outcome.cycles is None:
+        if outcome.cycles is None or outcome.cycles_per_image is None:
             return Candidate(
                 point=point, config=config, area=area, outcome=outcome, problems=(outcome.reason,)
             )
         seconds = outcome.cycles / (self.clock.mhz * 1e6)
         metrics = {
-            "images_per_second": 1 / seconds,
+            "images_per_second": outcome.images / seconds,
             "latency_ms": 1e3 * seconds,
-            "cycles": outcome.cycles,
+            "cycles": outcome.cycles_per_image,
             "lut4": area.lut4_total,
             "ff": area.ff_total,
             "block_ram": area.block_ram,

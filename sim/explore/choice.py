@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compiler.compile import compile_network
+from golden.batching import batched
 from golden.integer_network import IntegerNetwork
 from sim.profile import Clock, Profile, profile_program
 
@@ -50,13 +51,15 @@ def look_closely(
     chosen = []
     for place in places:
         candidate = front[place]
-        assert candidate.config is not None
-        program = compile_network(network, candidate.config)
-        profile = profile_program(program, candidate.config, model=model, clock=clock)
-        if profile.cycles != candidate.metrics["cycles"]:
+        config, outcome = candidate.config, candidate.outcome
+        assert config is not None
+        assert outcome is not None
+        program = compile_network(batched(network, outcome.images), config)
+        profile = profile_program(program, config, model=model, clock=clock)
+        if profile.cycles != outcome.cycles:
             raise ValueError(
-                f"{candidate.config.name} must take {candidate.metrics['cycles']:,} cycles as in "
-                f"the search, not {profile.cycles:,}"
+                f"{config.name} must take {outcome.cycles:,} cycles as in the search, not "
+                f"{profile.cycles:,}"
             )
         chosen.append(Chosen(number=place + 1, candidate=candidate, profile=profile))
     return chosen

@@ -13,7 +13,7 @@ from compiler.plan import plan_network
 from compiler.program import Program
 from compiler.units import Plan, Table, divide
 from golden.integer_network import IntegerNetwork
-from hw.config import AcceleratorConfig, preset
+from hw.config import STREAM_PLACES, AcceleratorConfig, preset
 
 from .fields import changed, sizes_of
 
@@ -40,7 +40,8 @@ def fit_tables(
     """``config`` with each depth in ``names`` as small as the network needs, and the plan for it.
 
     A table that would not fit the deepest memory gets that: it is loaded piece by piece. The
-    external memory is the deepest, see :func:`fit_external`.
+    external memory is the deepest, see :func:`fit_external`; an SDRAM is as large as it is, and
+    must not be among ``names``.
 
     Raises:
         ProgramError: The network cannot be mapped even with the deepest memories.
@@ -48,19 +49,25 @@ def fit_tables(
     if not names:
         return config, plan_network(network, config)
     limits = sizes_of(preset("simulation-large"))
+    if config.memory.spill_vectors:
+        limits["stream_vectors"] = STREAM_PLACES // 2
     large = changed(config, {name: limits[name] for name in names}, name=config.name)
     plan = plan_network(network, large)
     addresses = allocate(network, plan, large)
     needs = {
         "activation_words": addresses.activation_words,
-        "stream_vectors": addresses.stream_vectors,
+        "stream_vectors": max(addresses.stream_vectors, config.memory.spill_vectors),
         EXTERNAL: limits[EXTERNAL],
         **{name: sum(p.total(table) for p in plan.layers) for name, table in _TABLES.items()},
     }
     depths = {name: min(_depth(needs[name]), limits[name]) for name in names}
     fitted = changed(config, depths, name=config.name)
-    # Of the depths only these decide how a layer is planned: whether passes may be shared.
-    if all(layer.tables is None or layer.tables.fits_half(fitted) for layer in plan.layers):
+    # Of the depths only these decide how a layer is planned: whether passes may be shared, and
+    # beside an SDRAM whether a tensor may have to leave the chip.
+    may_move = config.spills and {"activation_words", "stream_vectors"} & set(names)
+    if not may_move and all(
+        layer.tables is None or layer.tables.fits_half(fitted) for layer in plan.layers
+    ):
         return fitted, divide(list(plan.layers), fitted)
     return fitted, plan_network(network, fitted)
 

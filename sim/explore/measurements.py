@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hw.config import AcceleratorConfig
 
-from .fields import FIELDS, changed, sizes_of
+from .fields import BLOCK_RAM, FIELDS, changed, external_memory, sizes_of, with_external_memory
 
 __all__ = [
     "BLOCKS",
@@ -37,10 +37,13 @@ BLOCKS = (
     "control",
     "memories",
     "host link",
+    "SDRAM",
 )
 """Parts of the design whose area is told apart. The array's elements and the drain's lanes are
-instances of one module each; ``compute`` is the rest of the compute engine."""
+instances of one module each; ``compute`` is the rest of the compute engine; ``SDRAM`` is the
+controller of one, in place of the external memory among ``memories``."""
 
+_EXTERNAL, _SDRAM = "core.external", "SDRAM"
 _PLACES = {
     "core.accelerator.compute.array.": "elements",
     "core.accelerator.compute.drain.": "drain lanes",
@@ -52,19 +55,31 @@ _PLACES = {
     "core.accelerator.control": "control",
     "core.accelerator.activations": "memories",
     "core.accelerator.arbiter": "memories",
-    "core.external": "memories",
+    _EXTERNAL: "memories",
 }
 _AREAS = ("lut4", "ff")
+
+OLDER_SOURCES = frozenset(("53f99e75", "68aff4ba"))
+"""Gateware without DMA commands of several runs, streams in the external memory and a buffer for
+bursts of instructions."""
 
 
 class MeasurementError(ValueError):
     """A file that is not a table of measurements; the text names the file and the rule."""
 
 
-def block_of(module: str) -> str:
-    """The block that a synthesised module belongs to; ``module`` is its path below the top."""
+def block_of(module: str, memory: str = BLOCK_RAM) -> str:
+    """The block that a synthesised module belongs to.
+
+    Args:
+        module: Its path below the top.
+        memory: External memory of the design, as :func:`sim.explore.fields.external_memory`.
+    """
     matches = [place for place in _PLACES if module.startswith(place)]
-    return _PLACES[max(matches, key=len)] if matches else "host link"
+    if not matches:
+        return "host link"
+    place = max(matches, key=len)
+    return _SDRAM if place == _EXTERNAL and memory != BLOCK_RAM else _PLACES[place]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +102,11 @@ class Measurement:
     amaranth: str
 
     @property
+    def is_older(self) -> bool:
+        """Whether it is of :data:`OLDER_SOURCES`."""
+        return self.sources in OLDER_SOURCES
+
+    @property
     def lut4_total(self) -> int:
         return sum(self.lut4.values())
 
@@ -100,6 +120,7 @@ def _columns() -> list[str]:
     return [
         "name",
         *FIELDS,
+        "external_memory",
         *areas,
         *("lut4", "ff", "block_ram", "multipliers", "seconds", "sources", "yosys", "amaranth"),
     ]
@@ -118,6 +139,7 @@ def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
             {
                 "name": entry.config.name,
                 **sizes_of(entry.config),
+                "external_memory": external_memory(entry.config),
                 **areas,
                 "lut4": entry.lut4_total,
                 "ff": entry.ff_total,
@@ -159,8 +181,9 @@ def read_measurements(path: Path = CALIBRATION) -> list[Measurement]:
 def _measurement(row: Mapping[str, str]) -> Measurement:
     sizes = {name: int(row[name]) for name in FIELDS}
     areas = {area: {block: int(row[f"{area} {block}"]) for block in BLOCKS} for area in _AREAS}
+    base = with_external_memory(AcceleratorConfig(name="measured"), row["external_memory"])
     return Measurement(
-        config=changed(AcceleratorConfig(name="measured"), sizes, name=row["name"]),
+        config=changed(base, sizes, name=row["name"]),
         **areas,
         block_ram=int(row["block_ram"]),
         multipliers=int(row["multipliers"]),

@@ -18,7 +18,14 @@ from hw.config import AcceleratorConfig
 from hw.delay import ROWS_PER_COPY
 from hw.payloads import threshold_group
 
-__all__ = ["LUTS_PER_DISTRIBUTED", "LUTS_PER_MULTIPLEXER", "Cells", "mapped", "memories_of"]
+__all__ = [
+    "FETCH_BLOCK_RAMS",
+    "LUTS_PER_DISTRIBUTED",
+    "LUTS_PER_MULTIPLEXER",
+    "Cells",
+    "mapped",
+    "memories_of",
+]
 
 LUTS_PER_DISTRIBUTED = 6
 """LUT4 that a distributed RAM of 16 x 4 bits occupies."""
@@ -35,6 +42,8 @@ _PASS_FIELDS = ("window", "length", "plane", "weight")
 """What the pass table holds of a step."""
 LINK_BLOCK_RAMS = 2
 """Buffers of the host link, which no size changes."""
+FETCH_BLOCK_RAMS = 1
+"""The buffer of instructions."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def mapped(
 
 
 def memories_of(config: AcceleratorConfig) -> Mapping[str, Cells]:
-    """Cells of all memories that depend on the configuration, and the block RAMs of the link."""
+    """Cells of all memories that depend on the configuration, and the block RAMs that do not."""
     array, memory, datapath = config.array, config.memory, config.datapath
     rows, granules = array.rows, array.granules
     step = pass_step(config)
@@ -108,6 +117,7 @@ def memories_of(config: AcceleratorConfig) -> Mapping[str, Cells]:
             count=-(-rows // ROWS_PER_COPY),
         ),
         "spilled": mapped(memory.spill_vectors, datapath.stream_width * rows),
-        "external": mapped(memory.external_words, 32),
+        "external": Cells() if config.sdram else mapped(memory.external_words, 32),
+        "instructions": Cells(block_rams=FETCH_BLOCK_RAMS),
         "link": Cells(block_rams=LINK_BLOCK_RAMS),
     }

@@ -37,7 +37,7 @@ METRICS: dict[str, Metric] = {
             is_maximized=True,
             digits=1,
         ),
-        Metric("latency_ms", "ms", "latency (ms) at the preset's clock", digits=3),
+        Metric("latency_ms", "ms", "latency of a run (ms) at the preset's clock", digits=3),
         Metric("cycles", "cycles", "cycles per image"),
         Metric("lut4", "LUT4", "LUT4 (model)"),
         Metric("ff", "FF", "flip-flops (model)"),

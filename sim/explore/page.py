@@ -99,7 +99,7 @@ def _chosen(chosen: Chosen) -> dict[str, Any]:
     profile = chosen.profile
     return {
         "front": chosen.number,
-        "name": profile.preset,
+        "name": profile.preset + (f", batches of {profile.batch}" if profile.batch > 1 else ""),
         "capacity": profile.binary_macs_per_cycle,
         "port": profile.port_bytes_per_cycle,
         "layers": [

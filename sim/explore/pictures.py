@@ -81,7 +81,13 @@ def draw_parallel(judge: Judge, result: Result, path: Path) -> None:
     feasible = [candidate for candidate in result.candidates if candidate.is_feasible]
     figure = Figure(figsize=(1.05 * len(names) + 1, 5), layout="constrained")
     axes = figure.add_subplot()
-    steps = {name: sorted({c.point[name] for c in feasible}) for name in sizes}
+    steps = {
+        dimension.name: [
+            v for v in dimension.values if v in {c.point[dimension.name] for c in feasible}
+        ]
+        for dimension in space.dimensions
+        if dimension.name in sizes
+    }
 
     def height(candidate: Candidate, name: str) -> float:
         """0 to 1; sizes at equal distances."""
@@ -110,7 +116,8 @@ def draw_parallel(judge: Judge, result: Result, path: Path) -> None:
         if name in steps:
             for index, step in enumerate(steps[name]):
                 y = index / max(1, len(steps[name]) - 1)
-                axes.text(place + 0.04, y, f"{step:,}", fontsize=7, va="center")
+                text = step if isinstance(step, str) else f"{step:,}"
+                axes.text(place + 0.04, y, text, fontsize=7, va="center")
         elif feasible:
             for y, value in zip((0, 1), ranges[name], strict=True):
                 axes.text(place + 0.04, y, METRICS[name].text(value), fontsize=7, va="center")
@@ -129,7 +136,7 @@ def draw_area(judge: Judge, chosen: Sequence[Chosen], path: Path) -> None:
     figure = Figure(figsize=(11, 1.8 + 0.4 * len(chosen)), layout="constrained")
     axes = figure.add_subplot()
     lefts = [0.0] * len(chosen)
-    palette = colormaps["tab10"]
+    palette = colormaps["tab20"]
     for index, block in enumerate(BLOCKS):
         widths = [entry.candidate.area.lut4[block] for entry in chosen if entry.candidate.area]
         axes.barh(

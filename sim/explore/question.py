@@ -13,6 +13,9 @@ As a TOML file::
     [limits]                                  # beside those of the board
     block_ram = 150
     images_per_second = 500                   # at least, as more is better
+
+The space may have two dimensions that are no sizes: ``batch``, the images of a run, and
+``external_memory``, of :data:`sim.explore.fields.EXTERNAL_MEMORIES`.
 """
 
 from __future__ import annotations
@@ -26,9 +29,10 @@ from typing import Any
 from hw.board.ulx3s import Board
 from hw.config import AcceleratorConfig, ConfigError, preset
 
-from .fitting import FITTED
+from .fields import BLOCK_RAM, EXTERNAL_MEMORIES
+from .fitting import EXTERNAL, FITTED
 from .metrics import METRICS
-from .space import Dimension, Space, SpaceError
+from .space import BATCH, EXTERNAL_MEMORY, Dimension, Space, SpaceError
 
 __all__ = ["DEFAULT_OBJECTIVES", "Question", "default_question", "read_question"]
 
@@ -45,6 +49,13 @@ _DEFAULT_SIZES = {
 }
 """What a search varies if it is not told: sizes that cycles and area depend on. All other depths
 follow the model."""
+_SDRAM_SIZES = _DEFAULT_SIZES | {
+    "activation_words": (4096, 8192, 16384),
+    "stream_vectors": (1024, 2048, 4096),
+    "spill_vectors": (512, 1024),
+    BATCH: (1, 2, 4, 8),
+}
+"""With an SDRAM: no depth follows the model, and loads of weights cost what a batch can share."""
 _KEYS = ("base", "objectives", "fit", "space", "limits")
 
 
@@ -74,6 +85,11 @@ class Question:
                 raise SpaceError(f"fit must be of {', '.join(FITTED)}, not {name!r}")
             if name in varied:
                 raise SpaceError(f"{name} must be in space or in fit, not in both")
+        if EXTERNAL_MEMORY in varied and EXTERNAL not in self.fit:
+            raise SpaceError(
+                f"fit must have {EXTERNAL} where {EXTERNAL_MEMORY} is varied: {BLOCK_RAM} is as "
+                "deep as the model needs"
+            )
         for name, limit in self.limits.items():
             if name not in METRICS:
                 raise SpaceError(f"limits.{name} must be one of {', '.join(METRICS)}")
@@ -84,12 +100,20 @@ class Question:
 def default_question(board: Board) -> Question:
     """Everything that matters, around the board's preset."""
     base = preset(board.preset)
-    return Question(space=_space(base, _DEFAULT_SIZES), fit=_rest(_DEFAULT_SIZES))
+    space = _space(base, _default_sizes(base))
+    return Question(space=space, fit=_rest(space))
 
 
-def _rest(sizes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Depths that follow the model because the space does not have them."""
-    return tuple(name for name in FITTED if name not in sizes)
+def _default_sizes(base: AcceleratorConfig) -> Mapping[str, Any]:
+    return _DEFAULT_SIZES if base.sdram is None else _SDRAM_SIZES
+
+
+def _rest(space: Space) -> tuple[str, ...]:
+    """Depths that follow the model because the space does not have them. With an SDRAM all stay as
+    they are: what does not fit moves there, or is loaded for every image."""
+    names = (EXTERNAL,) if space.has_sdram else FITTED
+    varied = {dimension.name for dimension in space.dimensions}
+    return tuple(name for name in names if name not in varied)
 
 
 def read_question(path: Path, board: Board) -> Question:
@@ -118,15 +142,10 @@ def _question(content: Mapping[str, Any], board: Board) -> Question:
     if not isinstance(name, str):
         raise SpaceError(f"base must be the name of a preset, not {name!r}")
     base = preset(name)
-    if base.sdram is not None:
-        raise SpaceError(
-            f"base must be a preset with block RAM as external memory, not {name}: the area of an "
-            "SDRAM controller was not measured"
-        )
-    sizes = _table(content, "space", dict(_DEFAULT_SIZES))
-    fit = _names(content, "fit", _rest(sizes))
+    space = _space(base, _table(content, "space", dict(_default_sizes(base))))
+    fit = _names(content, "fit", _rest(space))
     return Question(
-        space=_space(base, sizes),
+        space=space,
         objectives=_names(content, "objectives", DEFAULT_OBJECTIVES),
         fit=tuple(dict.fromkeys(sorted(fit, key=_place))),
         limits=_table(content, "limits", {}),
@@ -154,14 +173,11 @@ def _table(content: Mapping[str, Any], key: str, default: dict[str, Any]) -> dic
 def _space(base: AcceleratorConfig, sizes: Mapping[str, Any]) -> Space:
     dimensions = []
     for name, values in sizes.items():
-        if name == "spill_vectors":
-            raise SpaceError(
-                "space.spill_vectors must be left out: streams are spilled to an SDRAM, and its "
-                "area was not measured"
-            )
+        kind, what = (str, "names") if name == EXTERNAL_MEMORY else (int, "whole numbers")
         if not isinstance(values, list | tuple) or not all(
-            isinstance(value, int) and not isinstance(value, bool) for value in values
+            isinstance(value, kind) and not isinstance(value, bool) for value in values
         ):
-            raise SpaceError(f"space.{name} must be a list of whole numbers, not {values!r}")
-        dimensions.append(Dimension(name, tuple(sorted(values))))
+            raise SpaceError(f"space.{name} must be a list of {what}, not {values!r}")
+        order = EXTERNAL_MEMORIES.index if set(values) <= set(EXTERNAL_MEMORIES) else None
+        dimensions.append(Dimension(name, tuple(sorted(values, key=order))))
     return Space(base, tuple(dimensions))

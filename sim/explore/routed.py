@@ -13,12 +13,13 @@ from functools import cache
 from pathlib import Path
 
 from hw.board.ulx3s import Board
-from hw.config import AcceleratorConfig, ArrayConfig
+from hw.config import AcceleratorConfig, ArrayConfig, preset
 from sim.profile import Clock
 
 __all__ = [
     "ROUTED",
     "RoutedDesign",
+    "board_clock",
     "is_beyond_routed",
     "largest_routed",
     "preset_clock",
@@ -67,6 +68,11 @@ def preset_clock(config: AcceleratorConfig, designs: Iterable[RoutedDesign] | No
         if design.preset == config.name and design.routed_mhz is not None:
             return Clock(mhz=design.routed_mhz, is_routed=True, source=f"preset {config.name}")
     return Clock(mhz=config.clock_mhz, is_routed=False, source=f"preset {config.name}")
+
+
+def board_clock(board: Board, *, has_sdram: bool) -> Clock:
+    """That of the board's preset, or of its preset with SDRAM."""
+    return preset_clock(preset(f"{board.preset}-sdram" if has_sdram else board.preset))
 
 
 def largest_routed(board: Board) -> int:

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from .candidate import Candidate, Judge
 from .metrics import METRICS
+from .space import Value
 
 __all__ = ["Sampler", "StudyError"]
 
@@ -63,11 +64,11 @@ class Sampler:
         """Trials that are finished."""
         return len(self._study.get_trials(deepcopy=False))
 
-    def points(self) -> list[dict[str, int]]:
+    def points(self) -> list[dict[str, Value]]:
         """Of all finished trials."""
         return [self._point(trial.params) for trial in self._study.get_trials(deepcopy=False)]
 
-    def ask(self, count: int) -> list[dict[str, int]]:
+    def ask(self, count: int) -> list[dict[str, Value]]:
         """New points, which :meth:`tell` expects in this order."""
         points = []
         for _ in range(count):
@@ -93,7 +94,7 @@ class Sampler:
         self._asked = []
         self._journal.add_trials(finished)
 
-    def _point(self, params: dict[str, int]) -> dict[str, int]:
+    def _point(self, params: dict[str, int]) -> dict[str, Value]:
         return {
             dimension.name: dimension.values[params[dimension.name]]
             for dimension in self._dimensions

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.config import AcceleratorConfig, ConfigError
+from hw.config import ConfigError
 
 from .candidate import Candidate, Judge, pareto_front
 from .metrics import METRICS
 from .sampler import Sampler
+from .space import Case, Point, Value
 from .store import Store, outcome_key, source_hash
 from .workers import Workers
 
@@ -94,35 +95,35 @@ def search(
         feasible = sum(entry.is_feasible for entry in known.values())
         on_progress(Progress(done=min(done, total), total=total, feasible=feasible, best=best))
 
-    def look(points: list[dict[str, int]]) -> None:
+    def look(points: list[dict[str, Value]]) -> None:
         """Make a candidate of each point that has none."""
         nonlocal evaluated
-        configs: dict[str, AcceleratorConfig] = {}
-        places: dict[str, tuple[str, dict[str, int]]] = {}
+        cases: dict[str, Case] = {}
+        places: dict[str, tuple[str, dict[str, Value]]] = {}
         for point in points:
             name = _key(point)
             if name in asked_for:
                 continue
             asked_for[name] = None
             try:
-                config = space.configuration(point)
+                case = space.case(point)
             except ConfigError as error:
                 known[name] = judge.unbuildable(point, str(error))
                 note(known[name])
                 continue
-            key = outcome_key(model_hash, config, judge.question.fit)
+            key = outcome_key(model_hash, case.config, judge.question.fit, batch=case.batch)
             outcome = store.get(key)
             if outcome is not None:
-                known[name] = judge.judge(point, config, outcome)
+                known[name] = judge.judge(point, case.config, outcome)
                 note(known[name])
             else:
-                configs[key] = config
+                cases[key] = case
                 places[key] = name, point
-        for key, outcome in workers.run(configs):
+        for key, outcome in workers.run(cases):
             store.put({key: outcome})
             evaluated += 1
             name, point = places[key]
-            known[name] = judge.judge(point, configs[key], outcome)
+            known[name] = judge.judge(point, cases[key].config, outcome)
             note(known[name])
 
     if is_exhaustive:
@@ -148,12 +149,12 @@ def search(
     )
 
 
-def _key(point: Mapping[str, int]) -> str:
+def _key(point: Point) -> str:
     return json.dumps(point, sort_keys=True)
 
 
-def _batches(points: Iterator[dict[str, int]]) -> Iterator[list[dict[str, int]]]:
-    batch: list[dict[str, int]] = []
+def _batches(points: Iterator[dict[str, Value]]) -> Iterator[list[dict[str, Value]]]:
+    batch: list[dict[str, Value]] = []
     for point in points:
         batch.append(point)
         if len(batch) == BATCH:

@@ -17,7 +17,7 @@ from pathlib import Path
 from hw.config import AcceleratorConfig
 
 from .evaluation import Outcome
-from .fields import sizes_of
+from .fields import external_memory, sizes_of
 
 __all__ = ["Store", "StoreError", "outcome_key", "source_hash"]
 
@@ -26,6 +26,7 @@ VERSION = 1
 _ROOT = Path(__file__).parent.parent.parent
 _SOURCES = ("compiler", "hw", "golden", "sim/cycles")
 """Folders whose files decide about an outcome, beside the evaluation itself."""
+_FILES = ("traffic.py", "reconstruction.py", "explore/evaluation.py", "explore/fitting.py")
 _PACKAGES = ("amaranth", "numpy", "onnx")
 
 
@@ -38,7 +39,7 @@ def source_hash() -> str:
     """Hash of the sources and the packages that decide about an outcome."""
     digest = hashlib.sha256()
     paths = [path for folder in _SOURCES for path in (_ROOT / folder).rglob("*.py")]
-    paths += [Path(__file__).parent / name for name in ("evaluation.py", "fitting.py")]
+    paths += [_ROOT / "sim" / name for name in _FILES]
     for path in sorted(paths):
         digest.update(path.relative_to(_ROOT).as_posix().encode())
         digest.update(path.read_bytes())
@@ -47,11 +48,15 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def outcome_key(model_hash: str, config: AcceleratorConfig, fit: Collection[str] = ()) -> str:
+def outcome_key(
+    model_hash: str, config: AcceleratorConfig, fit: Collection[str] = (), *, batch: int = 1
+) -> str:
     """Key of a model's outcome on a configuration, whatever that is called; depths that follow the
-    model do not count."""
+    model do not count, and the clock does only with an SDRAM, whose rules are in nanoseconds."""
     sizes = {name: value for name, value in sizes_of(config).items() if name not in fit}
-    text = json.dumps([model_hash, sizes, sorted(fit), source_hash()])
+    clock_mhz = config.clock_mhz if config.sdram else None
+    memory = [external_memory(config), clock_mhz]
+    text = json.dumps([model_hash, sizes, memory, sorted(fit), batch, source_hash()])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

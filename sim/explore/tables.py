@@ -11,13 +11,14 @@ from rich.table import Table
 
 from .candidate import Candidate
 from .metrics import METRICS
-from .space import Space
+from .space import BATCH, Space
 
 __all__ = ["candidates_csv", "front_latex", "front_table", "varied"]
 
 _SHOWN = ("images_per_second", "cycles", "lut4", "block_ram", "multipliers", "energy_uj")
 """Metrics on the terminal; the files have all of them."""
 _ARRAY = ("rows", "columns", "granules", "drain_lanes")
+_COLUMNS = (*_ARRAY, BATCH)
 
 
 def varied(space: Space, candidates: Sequence[Candidate]) -> list[str]:
@@ -32,12 +33,15 @@ def varied(space: Space, candidates: Sequence[Candidate]) -> list[str]:
 
 def front_table(space: Space, front: Sequence[Candidate], rows: int = 20) -> Table:
     """The first candidates of a front: arrays as "rows x columns x lanes, drain lanes", metrics,
-    and the other sizes in which they differ."""
-    names = [name for name in varied(space, front) if name not in _ARRAY]
+    and the other sizes in which they differ; of batches the images and the latency of a run."""
+    names = [name for name in varied(space, front) if name not in _COLUMNS]
+    has_batches = any(dimension.name == BATCH for dimension in space.dimensions)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("array", no_wrap=True)
-    shown = [METRICS[name] for name in _SHOWN]
+    if has_batches:
+        table.add_column(BATCH, justify="right", no_wrap=True)
+    shown = [METRICS[name] for name in (*_SHOWN, *(["latency_ms"] if has_batches else []))]
     for metric in shown:
         table.add_column(metric.short, justify="right", style="bold", no_wrap=True)
     if names:
@@ -48,6 +52,7 @@ def front_table(space: Space, front: Sequence[Candidate], rows: int = 20) -> Tab
         table.add_row(
             f"{number}{'*' * candidate.is_beyond_routed}",
             f"{array.rows} x {array.columns} x {array.lanes}, {array.drain_lanes}",
+            *([str(candidate.point[BATCH])] if has_batches else []),
             *(metric.text(candidate.metrics[metric.name]) for metric in shown),
             *([" ".join(f"{name}={candidate.point[name]}" for name in names)] if names else []),
         )

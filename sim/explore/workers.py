@@ -10,9 +10,9 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, Self
 
 from golden.integer_network import IntegerNetwork
-from hw.config import AcceleratorConfig
 
-from .evaluation import Outcome, evaluate
+from .evaluation import Outcome, evaluate_case
+from .space import Case
 from .store import source_hash
 
 __all__ = ["ClusterWorkers", "Evaluate", "InProcess", "LocalWorkers", "WorkerError", "Workers"]
@@ -21,7 +21,7 @@ LOSSES = 3
 """Times in a row that workers may be lost before one of them has finished anything."""
 CONNECT_SECONDS = 10
 
-Evaluate = Callable[[IntegerNetwork, AcceleratorConfig], Outcome]
+Evaluate = Callable[[IntegerNetwork, Case], Outcome]
 
 
 class WorkerError(RuntimeError):
@@ -29,13 +29,13 @@ class WorkerError(RuntimeError):
 
 
 class Workers(Protocol):
-    """Evaluates configurations of one network."""
+    """Evaluates cases of one network."""
 
     count: int
     """Evaluations at once."""
 
-    def run(self, configs: Mapping[str, AcceleratorConfig]) -> Iterator[tuple[str, Outcome]]:
-        """Key and outcome of each configuration, as they are finished.
+    def run(self, cases: Mapping[str, Case]) -> Iterator[tuple[str, Outcome]]:
+        """Key and outcome of each case, as they are finished.
 
         Raises:
             WorkerError: Workers were lost again and again.
@@ -51,7 +51,7 @@ class InProcess:
 
     count = 1
 
-    def __init__(self, network: IntegerNetwork, *, function: Evaluate = evaluate) -> None:
+    def __init__(self, network: IntegerNetwork, *, function: Evaluate = evaluate_case) -> None:
         self._network = network
         self._function = function
 
@@ -61,9 +61,9 @@ class InProcess:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def run(self, configs: Mapping[str, AcceleratorConfig]) -> Iterator[tuple[str, Outcome]]:
-        for key, config in configs.items():
-            yield key, self._function(self._network, config)
+    def run(self, cases: Mapping[str, Case]) -> Iterator[tuple[str, Outcome]]:
+        for key, case in cases.items():
+            yield key, self._function(self._network, case)
 
 
 _network: IntegerNetwork | None = None
@@ -75,16 +75,16 @@ def _set_network(network: IntegerNetwork) -> None:
     _network = network
 
 
-def _evaluate_here(function: Evaluate, config: AcceleratorConfig) -> Outcome:
+def _evaluate_here(function: Evaluate, case: Case) -> Outcome:
     assert _network is not None
-    return function(_network, config)
+    return function(_network, case)
 
 
 class LocalWorkers:
     """Processes of this machine. When one is lost, all start again with what is not finished."""
 
     def __init__(
-        self, network: IntegerNetwork, count: int, *, function: Evaluate = evaluate
+        self, network: IntegerNetwork, count: int, *, function: Evaluate = evaluate_case
     ) -> None:
         self.count = count
         self._network = network
@@ -97,13 +97,13 @@ class LocalWorkers:
     def __exit__(self, *exception: object) -> None:
         self._stop()
 
-    def run(self, configs: Mapping[str, AcceleratorConfig]) -> Iterator[tuple[str, Outcome]]:
-        left, losses = dict(configs), 0
+    def run(self, cases: Mapping[str, Case]) -> Iterator[tuple[str, Outcome]]:
+        left, losses = dict(cases), 0
         while left:
             futures: dict[Future[Outcome], str] = {}
             try:
-                for key, config in left.items():
-                    futures[self._submit(config)] = key
+                for key, case in left.items():
+                    futures[self._submit(case)] = key
                 for future in as_completed(futures):
                     outcome = future.result()
                     key = futures[future]
@@ -114,12 +114,13 @@ class LocalWorkers:
                 self._stop()
                 losses += 1
                 if losses >= LOSSES:
+                    name = next(iter(left.values())).config.name
                     raise WorkerError(
                         f"workers must live, but were lost {losses} times in a row with "
-                        f"{len(left)} candidates left, among them {next(iter(left.values())).name}"
+                        f"{len(left)} candidates left, among them {name}"
                     ) from error
 
-    def _submit(self, config: AcceleratorConfig) -> Future[Outcome]:
+    def _submit(self, case: Case) -> Future[Outcome]:
         if self._pool is None:
             # Not forked: this process has threads.
             self._pool = ProcessPoolExecutor(
@@ -128,7 +129,7 @@ class LocalWorkers:
                 initializer=_set_network,
                 initargs=(self._network,),
             )
-        return self._pool.submit(_evaluate_here, self._function, config)
+        return self._pool.submit(_evaluate_here, self._function, case)
 
     def _stop(self) -> None:
         if self._pool is not None:
@@ -137,11 +138,11 @@ class LocalWorkers:
 
 
 def _evaluate_there(
-    network: IntegerNetwork, config: AcceleratorConfig, sources: str, function: Evaluate
+    network: IntegerNetwork, case: Case, sources: str, function: Evaluate
 ) -> Outcome:
     if source_hash() != sources:
         raise WorkerError(f"workers must have the sources {sources}, not {source_hash()}")
-    return function(network, config)
+    return function(network, case)
 
 
 class ClusterWorkers:
@@ -152,7 +153,7 @@ class ClusterWorkers:
         network: IntegerNetwork,
         address: str,
         *,
-        function: Evaluate = evaluate,
+        function: Evaluate = evaluate_case,
         timeout: float = CONNECT_SECONDS,
     ) -> None:
         """Connect to the scheduler; raises :class:`WorkerError` if there is none."""
@@ -175,11 +176,11 @@ class ClusterWorkers:
     def __exit__(self, *exception: object) -> None:
         self._client.close()
 
-    def run(self, configs: Mapping[str, AcceleratorConfig]) -> Iterator[tuple[str, Outcome]]:
+    def run(self, cases: Mapping[str, Case]) -> Iterator[tuple[str, Outcome]]:
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
-        left, losses = dict(configs), 0
+        left, losses = dict(cases), 0
         while left:
             try:
                 for key, outcome in self._attempt(left):
@@ -199,7 +200,7 @@ class ClusterWorkers:
                         f"with {len(left)} candidates left"
                     ) from error
 
-    def _attempt(self, configs: Mapping[str, AcceleratorConfig]) -> Iterator[tuple[str, Outcome]]:
+    def _attempt(self, cases: Mapping[str, Case]) -> Iterator[tuple[str, Outcome]]:
         from distributed import as_completed as as_arrived
 
         # A task like the others, not scattered data: the scheduler makes it again if it is lost.
@@ -208,12 +209,12 @@ class ClusterWorkers:
             self._client.submit(
                 _evaluate_there,
                 network,
-                config,
+                case,
                 source_hash(),
                 self._function,
                 pure=False,
             ): key
-            for key, config in configs.items()
+            for key, case in cases.items()
         }
         for future in as_arrived(list(futures), loop=self._client.loop):
             yield futures[future], future.result()

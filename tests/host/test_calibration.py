@@ -51,8 +51,6 @@ def test_the_set_varies_every_size_that_the_model_uses():
     assert [config.name for config in configs][-len(HELD_OUT) :] == list(HELD_OUT)
     sizes = [sizes_of(config) for config in configs if config.name not in HELD_OUT]
     fixed = {"coefficient_width", "accumulator_width", "stream_width", "planes_maximum"}
-    # Only beside an SDRAM, whose controller the area model does not know either.
-    fixed.add("spill_vectors")
     for name in set(FIELDS) - fixed:
         assert len({entry[name] for entry in sizes}) > 1, name
 
@@ -70,6 +68,25 @@ def test_an_interrupted_calibration_goes_on(tmp_path, measured):
     assert [row.config.name for row in rows] == names
     assert calibrate(path, work=tmp_path, console=QUIET) == read_measurements(path)
     assert measured == names
+
+
+def test_only_what_begins_so_is_measured_and_the_rest_is_kept(tmp_path, measured, monkeypatch):
+    path = tmp_path / "data.csv"
+    calibrate(path, work=tmp_path, console=QUIET)
+    monkeypatch.setattr(host.calibration, "source_hash", lambda: 1)
+    del measured[:]
+    rows = calibrate(path, only="sdram-", work=tmp_path, console=QUIET)
+    wanted = [config for config in designed_set() if config.sdram is not None]
+    assert measured == [config.name for config in wanted]
+    assert [row.config.name for row in rows] == [config.name for config in designed_set()]
+    kept = read_measurements(path)
+    assert [row.config.sdram for row in kept] == [config.sdram for config in designed_set()]
+
+
+def test_an_sdram_is_measured_with_and_without_spilled_vectors():
+    sizes = [config.memory for config in designed_set() if config.sdram is not None]
+    assert any(memory.spill_vectors for memory in sizes)
+    assert not all(memory.spill_vectors for memory in sizes)
 
 
 def test_measurements_of_other_sources_are_made_again(tmp_path, measured, monkeypatch):

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import host.confirmation
+import host.exploration
 from golden.export import model_bytes
 from golden.random_models import random_model
 from host.bitstream import TimingError
@@ -28,6 +29,13 @@ objectives = ["cycles", "lut4"]
 [space]
 columns = [2, 4]
 drain_lanes = [1, 4]
+"""
+BATCHES = """
+base = "tiny"
+objectives = ["cycles", "latency_ms"]
+fit = []
+[space]
+batch = [1, 2, 4]
 """
 PRODUCTS = {
     *("report.html", "candidates.csv", "front.csv", "front.tex"),
@@ -81,6 +89,25 @@ def test_bad_input_is_one_line(folder, space, arguments, message):
     assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
+def test_batches_of_one_accelerator_are_confirmed_once(folder, monkeypatch):
+    made = []
+
+    def note(candidate, number, *arguments, **options):
+        made.append(number)
+        return Confirmation(number=number, candidate=candidate, lut4=12_345)
+
+    monkeypatch.setattr(host.exploration, "confirm", note)
+    (folder / "space.toml").write_text(BATCHES)
+    result = run("--space", "space.toml", "--confirm", "3")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO((folder / "build/explore/front.csv").read_text())))
+    assert len(rows) > 1
+    assert len({row["batch"] for row in rows}) == len(rows)
+    assert made == [1]
+    assert result.stdout.count("12,345") == len(rows)
+    assert "batch" in result.stdout
+
+
 def candidate():
     return judge().judge({}, preset("tiny"), evaluate(network(), preset("tiny")))
 
@@ -89,14 +116,19 @@ def test_a_confirmation_by_synthesis_has_the_real_figures(tmp_path, monkeypatch)
     monkeypatch.setattr(host.confirmation, "measure", fake)
     made = candidate()
     real = confirm(made, 2, "ulx3s-12f", board("ulx3s-12f"), route=False, out=tmp_path)
-    assert (real.lut4, real.ff, real.block_ram, real.multipliers) == (70, 50, 3, 2)
+    assert (real.lut4, real.ff, real.block_ram, real.multipliers) == (
+        77,
+        55,
+        3,
+        2,
+    )  # 7 and 5 of each block
     assert real.images_per_second is None
     (row,) = confirmed_table([real]).rows
     assert row[:4] == [
         "2",
         f"{made.area.lut4_total:,.0f}",
-        "70",
-        f"{made.area.lut4_total / 70 - 1:+.1%}",
+        "77",
+        f"{made.area.lut4_total / 77 - 1:+.1%}",
     ]
     text = io.StringIO()
     print_confirmed([real], Console(file=text, width=100))

@@ -16,6 +16,7 @@ from sim.explore.question import Question
 from tests.sim.explore.questions import CLOCK, SPACE, judge, network
 
 POINT = {"columns": 4, "granules": 2, "drain_lanes": 1}
+COUNTERS = {"array_busy": 700, "fill_busy": 400}
 OBJECTIVES = ("images_per_second", "lut4", "block_ram")
 
 
@@ -63,8 +64,19 @@ def test_metrics_come_from_cycles_clock_and_area():
     seconds = outcome.cycles / (CLOCK.mhz * 1e6)
     assert made.metrics["images_per_second"] == pytest.approx(1 / seconds)
     assert made.metrics["latency_ms"] == pytest.approx(1e3 * seconds)
-    assert (made.metrics["block_ram"], made.metrics["multipliers"]) == (49, 12)
+    assert (made.metrics["block_ram"], made.metrics["multipliers"]) == (50, 12)
     assert set(made.metrics) == set(METRICS)
+
+
+def test_figures_of_a_batch_are_per_image_and_its_latency_that_of_the_run():
+    outcome = Outcome(cycles=1_000_001, images=4, counters=COUNTERS)
+    made = judge().judge({**POINT, "batch": 4}, preset("tiny"), outcome)
+    assert made.metrics["cycles"] == 250_000
+    assert made.metrics["images_per_second"] == 4 / (1_000_001 / (CLOCK.mhz * 1e6))
+    assert made.metrics["latency_ms"] == 1e3 * (1_000_001 / (CLOCK.mhz * 1e6))
+    alone = judge().judge(POINT, preset("tiny"), replace(outcome, images=1))
+    assert made.metrics["energy_uj"] == alone.metrics["energy_uj"] / 4
+    assert made.metrics["lut4"] == alone.metrics["lut4"]
 
 
 def test_limits_of_the_board_and_of_the_question_are_told_with_figures():
@@ -73,7 +85,7 @@ def test_limits_of_the_board_and_of_the_question_are_told_with_figures():
     made = judge(question).judge(POINT, preset("ulx3s-85f"), outcome)
     problems = "\n".join(made.problems)
     assert "LUT4 (model) must be at most 21,881 (ulx3s-12f, when placed), not" in problems
-    assert "block RAMs must be at most 56 (ulx3s-12f), not 179" in problems
+    assert "block RAMs must be at most 56 (ulx3s-12f), not 180" in problems
     assert "multipliers must be at most 28 (ulx3s-12f), not 48" in problems
     assert "multipliers must be at most 11 (limits), not 48" in problems
     assert "must be at least 1,000,000,000.0 (limits), not" in problems

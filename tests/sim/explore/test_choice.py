@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from golden.batching import batched
 from hw.config import preset
 from sim.explore.choice import choose, look_closely
 from sim.explore.evaluation import evaluate
@@ -31,8 +34,17 @@ def test_a_chosen_point_is_profiled_with_the_cycles_of_the_search():
     assert sum(layer.cycles for layer in chosen.profile.layers) <= chosen.profile.cycles_per_image
 
 
+def test_a_batch_is_compiled_and_profiled_as_one():
+    outcome = evaluate(batched(network(), 2), preset("tiny"))
+    made = judge().judge({**POINT, "batch": 2}, preset("tiny"), outcome)
+    (chosen,) = look_closely([made], [0], network(), model="net", clock=CLOCK)
+    assert (chosen.profile.batch, chosen.profile.cycles) == (2, outcome.cycles)
+    assert chosen.profile.cycles_per_image == made.metrics["cycles"]
+    assert chosen.profile.images_per_second == made.metrics["images_per_second"]
+
+
 def test_other_cycles_than_in_the_search_are_a_defect():
     made = candidate()
-    made.metrics["cycles"] += 1
+    made = replace(made, outcome=replace(made.outcome, cycles=made.outcome.cycles + 1))
     with pytest.raises(ValueError, match="must take .* cycles as in the search, not"):
         look_closely([made], [0], network(), model="net", clock=CLOCK)

@@ -1,9 +1,20 @@
 """Sizes by name."""
 
+from dataclasses import replace
+
 import pytest
 
 from hw.config import PRESETS, AcceleratorConfig, ConfigError, preset
-from sim.explore.fields import FIELDS, changed, sizes_of
+from sim.explore.fields import (
+    BLOCK_RAM,
+    FIELDS,
+    changed,
+    external_memory,
+    sizes_of,
+    with_external_memory,
+)
+
+BOARDS = ("ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f")
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -20,6 +31,28 @@ def test_changes_only_what_is_named():
     sizes = sizes_of(config) | {"columns": 4, "weight_words": 2048}
     assert sizes == sizes_of(preset("tiny"))
     assert config.name == "new"
+
+
+@pytest.mark.parametrize("name", [*BOARDS])
+def test_another_external_memory_makes_the_preset_with_sdram_and_back(name):
+    base = preset(name)
+    made = with_external_memory(base, "16Mx16")
+    assert replace(made, name=f"{name}-sdram") == preset(f"{name}-sdram")
+    assert external_memory(made) == "16Mx16"
+    back = changed(
+        with_external_memory(made, BLOCK_RAM),
+        {"external_words": base.memory.external_words},
+        name=name,
+    )
+    assert back == base
+    assert with_external_memory(base, BLOCK_RAM) is base
+    larger = with_external_memory(made, "32Mx16").memory
+    assert (larger.external_words, larger.spill_vectors) == (1 << 24, made.memory.spill_vectors)
+
+
+def test_an_external_memory_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="must be one of block RAM, 16Mx16, 32Mx16, not DDR3"):
+        with_external_memory(preset("tiny"), "DDR3")
 
 
 @pytest.mark.parametrize(

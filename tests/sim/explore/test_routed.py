@@ -6,6 +6,7 @@ from hw.board.ulx3s import board
 from hw.config import preset
 from sim.explore.fields import changed
 from sim.explore.routed import (
+    board_clock,
     is_beyond_routed,
     largest_routed,
     preset_clock,
@@ -20,6 +21,13 @@ def test_the_clock_of_a_preset_is_what_was_routed_or_what_it_asks_for():
     assert (clock.mhz, clock.is_routed, clock.source) == (61.9, True, "preset ulx3s-85f")
     asked = preset_clock(config, [])
     assert (asked.mhz, asked.is_routed) == (config.clock_mhz, False)
+
+
+def test_the_clock_of_a_board_with_sdram_is_that_of_its_preset_with_sdram():
+    target = board("ulx3s")
+    assert board_clock(target, has_sdram=False) == preset_clock(preset("ulx3s-85f"))
+    assert board_clock(target, has_sdram=True) == preset_clock(preset("ulx3s-85f-sdram"))
+    assert board_clock(target, has_sdram=True).mhz == 50.4
 
 
 def test_routed_presets_are_as_they_are_now():

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from sim.explore.evaluation import evaluate
+from hw.config import preset
+from sim.explore.evaluation import evaluate_case
 from sim.explore.question import Question
 from sim.explore.sampler import StudyError
 from sim.explore.search import search
+from sim.explore.space import Dimension, Space
 from sim.explore.store import Store
 from sim.explore.workers import InProcess, WorkerError
 from tests.sim.explore.questions import SPACE, judge, network
@@ -25,11 +27,11 @@ class Counting(InProcess):
         self._last = last
         super().__init__(network(), function=self._evaluate)
 
-    def _evaluate(self, network, config):
+    def _evaluate(self, network, case):
         if self.evaluated == self._last:
             raise WorkerError("workers must live")
         self.evaluated += 1
-        return evaluate(network, config)
+        return evaluate_case(network, case)
 
 
 def run(folder, *, question=QUESTION, trials=100, workers=None, seed=1, on_progress=None):
@@ -109,6 +111,29 @@ def test_another_question_begins_another_study(tmp_path):
     limited = replace(QUESTION, limits={"lut4": 13_500})
     result = run(tmp_path, question=limited, trials=3)
     assert len(result.candidates) <= 3
+
+
+def test_batches_of_a_configuration_are_points_of_their_own(tmp_path):
+    space = Space(preset("tiny"), (Dimension("columns", (2, 4)), Dimension("batch", (1, 2, 4))))
+    question = replace(QUESTION, space=space, objectives=("cycles", "latency_ms"))
+    result = run(tmp_path, question=question)
+    assert result.evaluated == 6
+    by_point = {tuple(c.point.values()): c for c in result.candidates}
+    assert (
+        "images of a batch must be at most the array's 2 columns, not 4"
+        in by_point[2, 4].problems[0]
+    )
+    assert not by_point[2, 4].metrics
+    for columns, batch in ((2, 1), (2, 2), (4, 1), (4, 2), (4, 4)):
+        made = by_point[columns, batch]
+        assert made.outcome.images == batch
+        assert made.config.name == by_point[columns, 1].config.name
+    assert run(tmp_path, question=question).evaluated == 0
+    # The same configurations without batches share the outcomes of one image.
+    alone = replace(question, space=Space(preset("tiny"), space.dimensions[:1]))
+    found = run(tmp_path, question=alone)
+    assert found.evaluated == 0
+    assert [c.metrics for c in found.candidates] == [by_point[n, 1].metrics for n in (2, 4)]
 
 
 def test_a_journal_that_is_none_is_refused(tmp_path):

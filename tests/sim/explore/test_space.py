@@ -27,11 +27,64 @@ def test_a_point_that_cannot_be_built_is_refused_alone():
         SPACE.configuration({"columns": 2, "granules": 1, "drain_lanes": 4})
 
 
+def test_a_batch_is_no_part_of_the_configuration():
+    space = Space(preset("tiny"), (Dimension("columns", (2, 4)), Dimension("batch", (1, 4))))
+    one, four = (space.case({"columns": 2, "batch": batch}) for batch in (1, 4))
+    assert (one.batch, four.batch) == (1, 4)
+    assert one.config == four.config
+    assert four.config.name == "tiny columns=2"
+    assert space.name({"columns": 2, "batch": 4}) == "tiny columns=2 batch=4"
+    assert space.name({"columns": 4, "batch": 1}) == "tiny"
+    assert SPACE.case({"columns": 2, "granules": 1, "drain_lanes": 1}).batch == 1
+
+
+@pytest.mark.parametrize("base", ["tiny", "ulx3s-12f-sdram"])
+def test_the_external_memory_may_be_varied(base):
+    kinds = ("block RAM", "16Mx16", "32Mx16")
+    space = Space(preset(base), (Dimension("external_memory", kinds),))
+    assert space.has_sdram
+    block, small, large = (space.configuration(point) for point in space.points())
+    assert (block.sdram, block.memory.spill_vectors) == (None, 0)
+    assert (small.sdram, small.memory.external_words) == ("16Mx16", 1 << 23)
+    assert (large.sdram, large.memory.external_words) == ("32Mx16", 1 << 24)
+    assert small.memory.spill_vectors == large.memory.spill_vectors == 512
+    assert large.name == f"{base} external_memory=32Mx16"
+
+
+def test_streams_are_spilled_to_an_sdram_only():
+    dimensions = (
+        Dimension("external_memory", ("block RAM", "16Mx16")),
+        Dimension("spill_vectors", (0, 256)),
+    )
+    space = Space(preset("tiny"), dimensions)
+    point = {"external_memory": "16Mx16", "spill_vectors": 256}
+    assert space.configuration(point).memory.spill_vectors == 256
+    with pytest.raises(ConfigError, match="spill_vectors must be 0 with block RAM as external"):
+        space.configuration({**point, "external_memory": "block RAM"})
+
+
 @pytest.mark.parametrize(
     ("dimensions", "message"),
     [
         ((), "space must have at least one size to vary"),
-        ((Dimension("lanes", (8,)),), "space.lanes must be a size of a configuration: one of rows"),
+        (
+            (Dimension("lanes", (8,)),),
+            "space.lanes must be batch, external_memory or a size of a .*: one of rows",
+        ),
+        ((Dimension("batch", (0, 1)),), "space.batch must be of images, at least 1, not 0"),
+        ((Dimension("batch", ("a",)),), "space.batch must be of images, at least 1, not a"),
+        (
+            (Dimension("external_memory", ("DDR3",)),),
+            "space.external_memory must be of block RAM, 16Mx16, 32Mx16, not DDR3",
+        ),
+        (
+            (Dimension("external_memory", ("16Mx16",)), Dimension("external_words", (8192,))),
+            "space.external_words must be left out where external_memory is varied",
+        ),
+        (
+            (Dimension("spill_vectors", (0, 512)),),
+            "space.spill_vectors must be 0 or left out without an SDRAM",
+        ),
         ((Dimension("columns", ()),), "space.columns must have at least one value"),
         ((Dimension("columns", (2, 2)),), "space.columns must not have a value twice"),
         (

@@ -1,16 +1,18 @@
 """Outcomes on disk."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 from hw.config import preset
 from sim.explore.evaluation import Outcome
-from sim.explore.fields import changed
+from sim.explore.fields import changed, with_external_memory
 from sim.explore.store import Store, StoreError, outcome_key
 
 OUTCOME = Outcome(cycles=12, counters={"total": 7}, passes=3, vectors=4, fitted={"rows": 4})
 TINY = preset("tiny")
+SDRAM = with_external_memory(TINY, "16Mx16")
 
 
 def test_what_is_put_is_there_when_opened_again(tmp_path):
@@ -32,8 +34,16 @@ def test_the_key_is_the_content_not_the_name():
         outcome_key("n", TINY),
         outcome_key("m", larger),
         outcome_key("m", TINY, ("weight_words",)),
+        outcome_key("m", TINY, batch=2),
+        outcome_key("m", SDRAM),
     ]
-    assert len(set(keys)) == 4
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_clock_counts_with_an_sdram_whose_rules_are_in_nanoseconds():
+    faster, other = (replace(config, clock_mhz=66.0) for config in (TINY, SDRAM))
+    assert outcome_key("m", TINY) == outcome_key("m", faster)
+    assert outcome_key("m", SDRAM) != outcome_key("m", other)
 
 
 def test_depths_that_follow_the_model_do_not_count():

@@ -2,10 +2,12 @@
 
 import csv
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from sim.explore.metrics import METRICS
+from sim.explore.space import Dimension, Space
 from sim.explore.tables import candidates_csv, front_latex, front_table, varied
 from tests.sim.explore.questions import SPACE, small_result
 
@@ -40,6 +42,21 @@ def test_terminal_shows_the_front():
     Console(file=text, width=200).print(front_table(SPACE, small_result().front))
     for candidate in small_result().front:
         assert METRICS["cycles"].text(candidate.metrics["cycles"]) in text.getvalue()
+
+
+def test_batches_have_a_column_of_their_own_and_their_latency():
+    space = Space(SPACE.base, (*SPACE.dimensions, Dimension("batch", (1, 4))))
+    front = [
+        replace(c, point={**c.point, "batch": batch})
+        for c in small_result().front
+        for batch in (1, 4)
+    ]
+    text = io.StringIO()
+    Console(file=text, width=200).print(front_table(space, front))
+    assert "batch" in text.getvalue()
+    assert "batch=" not in text.getvalue()
+    for candidate in front:
+        assert METRICS["latency_ms"].text(candidate.metrics["latency_ms"]) in text.getvalue()
 
 
 def test_latex_has_a_row_for_each_point_and_no_bare_special_characters():
