@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +20,13 @@ from .job import Job
 from .simulator import Simulator, SimulatorError
 from .trace import Geometry
 
-__all__ = ["OUT", "SIMULATORS", "VERILOG_FOLDER", "Bench", "make_simulator"]
+__all__ = ["BUILDS", "OUT", "SIMULATORS", "VERILOG_FOLDER", "Bench", "make_simulator"]
 
 SIMULATORS = ("verilator", "icarus")
 OUT = Path("build/sim")
+BUILDS = "LQFPGA_BUILDS"
+"""Environment variable: the folder of simulator builds that runs in several folders share. Without
+it a run keeps them in its own."""
 VERILOG_FOLDER = "verilog"
 TIMEOUT_CYCLES = 200_000
 TIMEOUT_FACTOR = 40
@@ -84,7 +88,8 @@ class Bench:
             with self.step("generate Verilog"):
                 self.generate(self.config, verilog)
             with self.step("build simulator"):
-                return simulator.build(verilog, self.out.absolute(), self.config.name)
+                root = Path(os.environ.get(BUILDS, self.out)).absolute()
+                return simulator.build(verilog, root, self.config.name)
 
     def job(self, program: Program, images: Iterable[int]) -> Job:
         """A job that runs ``images`` of a program."""

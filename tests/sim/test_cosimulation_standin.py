@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from hw.config import PRESETS, AcceleratorConfig
-from sim.bench import Bench, make_simulator
+from sim.bench import BUILDS, Bench, make_simulator
 from sim.cosimulation import cosimulate
 from sim.images import random_images
 from sim.report import Report, print_report
@@ -98,7 +99,8 @@ def test_second_run_finds_the_build(folder: Path) -> None:
     changed = (first / "design.v").stat().st_mtime_ns
     assert bench.build(bench.simulator) == first
     assert (first / "design.v").stat().st_mtime_ns == changed
-    assert not list(folder.glob("building-*"))
+    assert first.parent == Path(os.environ[BUILDS])
+    assert not list(folder.glob("verilog-*"))
 
 
 @pytest.mark.parametrize("simulator", ["verilator", "icarus"])
