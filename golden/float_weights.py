@@ -70,7 +70,10 @@ def fit_float_weights(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def rounded_weights(values: np.ndarray, bits: int) -> np.ndarray:
-    """The weights that an exported file has: rounded, and fitted if they have few planes."""
+    """The weights that an exported file has: rounded, fitted if they have few planes, or as they
+    are if ``bits`` planes hold them already."""
+    if fewest_planes(values, bits + 1) <= bits:
+        return values
     rounding = round_float_weights if bits >= MANY_PLANES else fit_float_weights
     return rounding(values, bits)
 

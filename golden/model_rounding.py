@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+import onnx
+from onnx import numpy_helper
 
 from golden.float_weights import rounded_weights
-from golden.graph import Convolution, FloatWeights, Graph, Linear, Node
-from golden.recalibration import measure_moments, recalibrated
 
-__all__ = ["with_rounded_weights"]
+__all__ = ["round_model"]
+
+FULL_PRECISION = ("Conv", "Gemm")
+"""Operators whose second input is float weights [Cout, ...]; quantized ones are functions."""
 
 
-def with_rounded_weights(
-    graph: Graph, images: np.ndarray, *, bits: int = 8, first_layer_bits: int | None = None
-) -> Graph:
-    """``graph`` with full-precision weights of so many planes, and its batch normalisations
-    corrected for them (:mod:`golden.recalibration`).
+def round_model(
+    model: onnx.ModelProto, *, bits: int = 8, first_layer_bits: int | None = None
+) -> None:
+    """Round the weights that are not quantized, in place, as ``golden.export`` does.
+
+    All else stays, so that training can go on from the file; only its ranges are to be measured
+    anew.
 
     Args:
-        graph: The network.
-        images: uint8 [N, height, width, channels], to correct by.
-        bits: Planes of the weights that are not quantized.
+        model: A file of :mod:`golden.export`.
+        bits: Planes of the weights.
         first_layer_bits: Those of layers that read the image; ``bits`` if None.
     """
-
-    def rounded(node: Node) -> Node:
-        if not isinstance(node, Convolution | Linear):
-            return node
-        if not isinstance(node.weights, FloatWeights):
-            return node
-        reads_image = graph.image.name in node.inputs
-        planes = first_layer_bits if reads_image and first_layer_bits is not None else bits
-        return replace(node, weights=FloatWeights(rounded_weights(node.weights.values, planes)))
-
-    changed = replace(graph, nodes=tuple(rounded(node) for node in graph.nodes))
-    return recalibrated(changed, images, measure_moments(graph, images))
+    weights = {entry.name: entry for entry in model.graph.initializer}
+    images = {node.output[0] for node in model.graph.node if node.op_type == "ImageInput"}
+    for node in model.graph.node:
+        if node.op_type in FULL_PRECISION:
+            is_first = node.input[0] in images and first_layer_bits is not None
+            stored = weights[node.input[1]]
+            values = numpy_helper.to_array(stored).astype(np.float64)
+            rounded = rounded_weights(values, first_layer_bits if is_first else bits)
+            if not np.array_equal(rounded, values):
+                stored.CopyFrom(numpy_helper.from_array(rounded.astype(np.float32), stored.name))

@@ -61,8 +61,7 @@ def export(
 ) -> None:
     """Export a trained CHECKPOINT to an ONNX file that stock onnxruntime runs.
 
-    CHECKPOINT may be such a file, to give its full-precision weights fewer planes; the batch
-    normalisations are then corrected for them on the images.
+    CHECKPOINT may be such a file, to give its full-precision weights fewer planes.
 
     The images are those of CIFAR-10, or a folder of PNG or JPEG files or an .npz as for `sim`,
     already of the network's height and width. A network of ImageNet needs such.
@@ -111,13 +110,16 @@ def _export_checkpoint(
 
 
 def _export_again(
-    model: Path, output: Path, images: CalibrationImages, planes: dict[str, int | None]
+    path: Path, output: Path, images: CalibrationImages, planes: dict[str, int | None]
 ) -> None:
-    from golden.graph_export import graph_bytes
-    from golden.model_rounding import with_rounded_weights
+    import onnx
+
+    from golden.export import add_ranges, model_bytes
+    from golden.model_rounding import round_model
     from golden.onnx_import import import_model
 
-    graph = import_model(model)
-    channels, height, width = graph.image.shape
-    pixels = images((height, width, channels))
-    output.write_bytes(graph_bytes(with_rounded_weights(graph, pixels, **planes)))
+    channels, height, width = import_model(path).image.shape
+    model = onnx.load_model(path)
+    round_model(model, **planes)
+    add_ranges(model, images((height, width, channels)))
+    output.write_bytes(model_bytes(model))

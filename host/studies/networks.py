@@ -59,12 +59,16 @@ def integer_network(
     *,
     encoding: ActivationEncoding = ActivationEncoding.UNSIGNED,
     size: int | None = None,
+    first_layer_bits: int | None = None,
 ) -> IntegerNetwork:
-    """A network with seeded weights, hardly calibrated: for its cycles, not for its answers."""
+    """A network with seeded weights, hardly calibrated: for its cycles, not for its answers.
+
+    Weights that are not quantized have eight planes, in the first layer ``first_layer_bits``.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = build_network(name, weights, activations, encoding, image_size=size)
-    round_full_precision(network)
+    round_full_precision(network, first_layer_bits=first_layer_bits)
     calibrate(network, example_images(network.image_shape, IMAGES), passes=PASSES)
     return lower(import_bytes(model_bytes(network_model(network, ()))))
 
