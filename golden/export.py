@@ -49,6 +49,7 @@ __all__ = [
     "network_model",
     "node_name",
     "round_full_precision",
+    "write_model",
 ]
 
 
@@ -71,7 +72,7 @@ def export_model(
     model = network_model(network, labels)
     if calibration_images is not None:
         add_ranges(model, calibration_images)
-    Path(path).write_bytes(model_bytes(model))
+    write_model(model, Path(path))
 
 
 def round_full_precision(
@@ -102,6 +103,13 @@ def add_ranges(model: onnx.ModelProto, images: np.ndarray) -> None:
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     model.metadata_props.add(key="ranges", value=json.dumps(ranges, sort_keys=True))
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a file in one step: a run that is stopped leaves what was there before."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(model_bytes(model))
+    temporary.replace(path)
 
 
 def model_bytes(model: onnx.ModelProto) -> bytes:

@@ -71,7 +71,13 @@ def fit_float_weights(values: np.ndarray, bits: int) -> np.ndarray:
 
 def rounded_weights(values: np.ndarray, bits: int) -> np.ndarray:
     """The weights that an exported file has: rounded, fitted if they have few planes, or as they
-    are if ``bits`` planes hold them already."""
+    are if ``bits`` planes hold them already.
+
+    Raises:
+        ValueError: A weight is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("weights must be finite to be rounded, not NaN or inf")
     if fewest_planes(values, bits + 1) <= bits:
         return values
     rounding = round_float_weights if bits >= MANY_PLANES else fit_float_weights

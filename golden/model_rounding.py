@@ -7,6 +7,7 @@ import onnx
 from onnx import numpy_helper
 
 from golden.float_weights import rounded_weights
+from golden.graph import ModelError
 
 __all__ = ["round_model"]
 
@@ -26,7 +27,12 @@ def round_model(
         model: A file of :mod:`golden.export`.
         bits: Planes of the weights.
         first_layer_bits: Those of layers that read the image; ``bits`` if None.
+
+    Raises:
+        ModelError: The file is of another program.
     """
+    if "lqnets_format" not in {entry.key for entry in model.metadata_props}:
+        raise ModelError("model must be a file of `lqfpga export` for its weights to be rounded")
     weights = {entry.name: entry for entry in model.graph.initializer}
     images = {node.output[0] for node in model.graph.node if node.op_type == "ImageInput"}
     for node in model.graph.node:

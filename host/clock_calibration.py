@@ -78,6 +78,7 @@ def calibrate_clock(
         tuple(sizes_of(entry.config).values()): entry
         for entry in read_clocks(path)
         if (entry.sources, entry.yosys, entry.nextpnr, entry.amaranth) == current
+        and (entry.board, entry.seed) == (clock_board(entry.config), SEED)
     }
     wanted = {tuple(sizes_of(config).values()): config for config in clock_set()}
     for number, (sizes, config) in enumerate(wanted.items(), 1):

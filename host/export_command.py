@@ -114,7 +114,7 @@ def _export_again(
 ) -> None:
     import onnx
 
-    from golden.export import add_ranges, model_bytes
+    from golden.export import add_ranges, write_model
     from golden.model_rounding import round_model
     from golden.onnx_import import import_model
 
@@ -122,4 +122,4 @@ def _export_again(
     model = onnx.load_model(path)
     round_model(model, **planes)
     add_ranges(model, images((height, width, channels)))
-    output.write_bytes(model_bytes(model))
+    write_model(model, output)

@@ -88,7 +88,7 @@ class Bench:
             with self.step("generate Verilog"):
                 self.generate(self.config, verilog)
             with self.step("build simulator"):
-                root = Path(os.environ.get(BUILDS, self.out)).absolute()
+                root = Path(os.environ.get(BUILDS) or self.out).absolute()
                 return simulator.build(verilog, root, self.config.name)
 
     def job(self, program: Program, images: Iterable[int]) -> Job:

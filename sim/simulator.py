@@ -133,7 +133,7 @@ class Simulator(ABC):
             if log.exists():
                 shutil.copy(log, kept)
             raise SimulatorError(
-                f"{self.name} must compile the design: {error}\n{tail(kept)}\nwhole log: {kept}"
+                f"{self.name} must compile the design: {error}\n{tail(log)}\nwhole log: {kept}"
             ) from error
 
     def run(self, build: Path, folder: Path, environment: Mapping[str, str]) -> Path:

@@ -21,6 +21,7 @@ from golden.float_weights import (
     fit_float_weights,
     float_weight_planes,
     round_float_weights,
+    rounded_weights,
 )
 from golden.graph_builder import GraphBuilder
 from golden.networks import build_network
@@ -235,6 +236,15 @@ def test_fitted_weights_are_nearer_than_rounded_ones(bits: int) -> None:
     fitted, rounded = (errors(f(values, bits)) for f in (fit_float_weights, round_float_weights))
     assert (fitted <= rounded).all()
     assert fitted.sum() < rounded.sum()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(value: float) -> None:
+    values = np.ones((2, 4))
+    values[1, 2] = value
+    for bits in (4, 8):
+        with pytest.raises(ValueError, match="weights must be finite to be rounded"):
+            rounded_weights(values, bits)
 
 
 def test_first_layer_has_planes_of_its_own(network: ResNet20) -> None:

@@ -31,6 +31,11 @@ def full_precision(graph: Graph) -> dict[str, int]:
     }
 
 
+def image_shape(path: Path) -> tuple[int, int, int]:
+    channels, height, width = import_bytes(path.read_bytes()).image.shape
+    return height, width, channels
+
+
 def initializers(model: onnx.ModelProto) -> dict[str, bytes]:
     return {entry.name: entry.SerializeToString() for entry in model.graph.initializer}
 
@@ -78,3 +83,15 @@ def test_command_rounds_a_model_file(tmp_path: Path) -> None:
     graph = import_bytes(content)
     assert list(full_precision(graph).values()) == [5, 8]
     assert graph.ranges == measure_ranges(content, pixels)
+
+
+def test_command_refuses_a_file_of_another_program(tmp_path: Path) -> None:
+    brevitas = Path(__file__).parent / "data" / "brevitas-small-opset13.onnx"
+    height, width, channels = image_shape(brevitas)
+    images, output = tmp_path / "images.npz", tmp_path / "b.onnx"
+    np.savez(images, images=np.zeros((1, height, width, channels), np.uint8))
+    arguments = ["export", str(brevitas), "--images", str(images), "-o", str(output)]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code != 0
+    assert "model must be a file of `lqfpga export` for its weights" in result.output
+    assert not output.exists()

@@ -17,11 +17,18 @@ from host.clock_calibration import (
     clock_board,
     clock_error_table,
     clock_set,
+    measure_clock,
 )
 from host.tools import ToolError
 from hw.board.ulx3s import board
 from sim.explore.area import AreaModel
-from sim.explore.clocks import LEAST_CLOCKS, ClockMeasurement, ClockModel, read_clocks
+from sim.explore.clocks import (
+    LEAST_CLOCKS,
+    ClockMeasurement,
+    ClockModel,
+    read_clocks,
+    write_clocks,
+)
 from sim.explore.measurements import MeasurementError, read_measurements
 
 QUIET = Console(file=io.StringIO())
@@ -32,7 +39,7 @@ def measurement(config, lut4, routed_mhz):
     versions = tool_versions()
     return ClockMeasurement(
         config=config,
-        board="ulx3s-12f",
+        board=clock_board(config),
         seed=1,
         asked_mhz=50.0,
         routed_mhz=routed_mhz,
@@ -137,6 +144,28 @@ def test_clocks_of_other_sources_are_measured_again(tmp_path, routed, monkeypatc
     monkeypatch.setattr(host.clock_calibration, "source_hash", lambda: 1)
     calibrate_clock(path, work=tmp_path / "work", console=QUIET)
     assert len(routed) == 2 * len(clock_set())
+
+
+def test_clocks_of_another_device_are_measured_again(tmp_path, routed):
+    path = tmp_path / "clocks.csv"
+    first, *others = calibrate_clock(path, work=tmp_path / "work", console=QUIET)
+    write_clocks(path, [replace(first, board="ulx3s-45f"), *others])
+    calibrate_clock(path, work=tmp_path / "work", console=QUIET)
+    assert routed[len(clock_set()) :] == [first.config.name]
+
+
+def test_a_configuration_is_built_for_its_device(tmp_path, monkeypatch):
+    asked = []
+
+    def build(target, *, config, **options):
+        asked.append((target, config.array.rows))
+        raise ToolError("not built here")
+
+    monkeypatch.setattr(host.clock_calibration, "build", build)
+    for config in clock_set()[:2]:
+        with pytest.raises(ToolError, match="not built here"):
+            measure_clock(config, work=tmp_path)
+    assert asked == [("ulx3s-12f", 4), ("ulx3s-45f", 8)]
 
 
 def test_the_command_prints_the_errors(tmp_path, routed):
