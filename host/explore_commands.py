@@ -90,7 +90,7 @@ def calibrate(data: Path | None, clock: bool, only: str) -> None:
     """Synthesise a designed set of configurations and fit the area model on it.
 
     Goes on with what the CSV file does not have yet of these sources and tools; a configuration
-    takes about a minute, with --clock about four. Prints the errors of the model on configurations
+    takes one to three minutes, with --clock four to ten. Prints the errors of the model on configurations
     that it does not know. `explore` uses the area model; the clock model is a guide by itself.
     """
     from rich.console import Console

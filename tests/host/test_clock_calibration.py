@@ -168,7 +168,8 @@ def test_a_configuration_is_built_for_its_device(tmp_path, monkeypatch):
     assert asked == [("ulx3s-12f", 4), ("ulx3s-45f", 8)]
 
 
-def test_the_command_prints_the_errors(tmp_path, routed):
+def test_the_command_prints_the_errors(tmp_path, routed, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a calibration that runs in the repository keeps its files
     result = CliRunner().invoke(cli, ["calibrate", "--clock", "--data", str(tmp_path / "x.csv")])
     assert result.exit_code == 0, result.output
     assert "Clock model: each left out of the fit" in result.output
