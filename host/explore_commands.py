@@ -90,8 +90,9 @@ def calibrate(data: Path | None, clock: bool, only: str) -> None:
     """Synthesise a designed set of configurations and fit the area model on it.
 
     Goes on with what the CSV file does not have yet of these sources and tools; a configuration
-    takes one to three minutes, with --clock four to ten. Prints the errors of the model on configurations
-    that it does not know. `explore` uses the area model; the clock model is a guide by itself.
+    takes one to three minutes, with --clock four to ten. Prints the errors of the model on
+    configurations that it does not know. `explore` uses the area model; the clock model is a guide
+    by itself.
     """
     from rich.console import Console
 
