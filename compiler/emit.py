@@ -7,7 +7,7 @@ from hw import isa
 from hw.config import AcceleratorConfig
 
 from .block_plan import BlockPlan
-from .emit_compute import Piece, compute_fields, part_piece, tile_pieces
+from .emit_compute import Piece, compute_fields, part_piece, rows_needed, tile_pieces
 from .emit_ends import image_loads, result_store
 from .emit_post import PostViews, config_fields, post_fields, post_pieces
 from .image import MemoryImage
@@ -116,7 +116,11 @@ class Emitter:
         return self._released.signalled
 
     def _load_image(self, image_address: int) -> None:
-        loads = image_loads(self.network, image_address, self.addresses, self.config)
+        unit = self.plan.units[0]
+        needed: list[int] = []
+        if unit.plan.tag not in self.addresses.blocks:
+            needed = rows_needed(unit, self._views.source(unit.plan), self._placed[0])
+        loads = image_loads(self.network, image_address, self.addresses, self.config, needed)
         for rows, fields in loads:
             load = self.program.append(isa.Opcode.DMA, 0, fields)
             # Not READY, which POST signals: the two engines finish in no order.

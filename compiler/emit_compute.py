@@ -12,7 +12,7 @@ from .tiling import Tile
 from .units import LayerPlan, Table, Unit
 from .views import View
 
-__all__ = ["Piece", "compute_fields", "part_piece", "tile_pieces"]
+__all__ = ["Piece", "compute_fields", "part_piece", "rows_needed", "tile_pieces"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ def tile_pieces(unit: Unit, tile: Tile, source: View, bases: dict[Table, int]) -
         for part in tables.parts:
             first = own + part.weights.start
             yield _part_piece(plan, part, tile, source, channels, first)
+
+
+def rows_needed(unit: Unit, source: View | None, bases: dict[Table, int]) -> list[int]:
+    """Rows of the source that the FILLs of a unit's tiles need, ascending; none without a source,
+    and for a unit that is a part of the windows."""
+    if source is None or unit.part is not None:
+        return []
+    pieces = (tile_pieces(unit, tile, source, bases) for tile in unit.plan.tiles)
+    return sorted({piece.rows for tile in pieces for piece in tile})
 
 
 def part_piece(unit: Unit, tile: Tile, source: View, bases: dict[Table, int]) -> Piece:

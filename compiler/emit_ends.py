@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from golden.integer_network import IntegerNetwork
@@ -23,11 +23,17 @@ IMAGE_PART_ROWS = 8
 
 
 def image_loads(
-    network: IntegerNetwork, external: int, addresses: Addresses, config: AcceleratorConfig
+    network: IntegerNetwork,
+    external: int,
+    addresses: Addresses,
+    config: AcceleratorConfig,
+    needed: Sequence[int] = (),
 ) -> Iterator[tuple[int, dict[str, int]]]:
     """Rows that are there after each load of the input from word ``external`` on, and its fields.
 
-    In parts, so that the first layer begins with the first rows.
+    In parts, so that the first layer begins with the first rows. Where the rows that are ``needed``
+    (ascending) are known, parts end with them: windows reach beyond equal parts by a row or two,
+    and the first tile is to wait for no more than its own.
     """
     shape = network.image
     row_words = shape.width * item_words(config)
@@ -35,6 +41,9 @@ def image_loads(
     parts = network.images * max(1, min(IMAGE_PARTS, height // IMAGE_PART_ROWS))
     parts = min(parts, MOST_PARTS)
     edges = [shape.height * part // parts for part in range(parts + 1)]
+    if needed and parts < MOST_PARTS:
+        ends = (next((rows for rows in needed if rows >= edge), edge) for edge in edges[1:-1])
+        edges = sorted({0, needed[0], *ends, shape.height})
     for first, end in pairwise(edges):
         yield (
             end,
