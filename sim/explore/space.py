@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hw.config import AcceleratorConfig, ConfigError
@@ -158,12 +158,19 @@ class Space:
     def configuration(self, point: Point) -> AcceleratorConfig:
         """The configuration of a point, which is called like points of other batches; raises
         ``ConfigError`` for one that cannot be built."""
-        base = self.base
-        if EXTERNAL_MEMORY in point:
-            base = with_external_memory(base, str(point[EXTERNAL_MEMORY]))
         sizes = {name: int(value) for name, value in point.items() if name in FIELDS}
+        memory = point.get(EXTERNAL_MEMORY)
+        config = self._made(sizes, None if memory is None else str(memory))
         name = self.name({name: value for name, value in point.items() if name != BATCH})
-        config = changed(base, sizes, name=name)
+        return replace(config, name=name)
+
+    def _made(self, sizes: Mapping[str, int], memory: str | None) -> AcceleratorConfig:
+        """The base with other sizes; with another external memory unless that is None."""
+        config = (
+            changed(self.base, sizes, name=self.base.name)
+            if memory is None
+            else with_external_memory(self.base, memory, sizes)
+        )
         if config.sdram is None and config.memory.spill_vectors:
             raise ConfigError(
                 f"memory spill_vectors must be 0 with {BLOCK_RAM} as external memory, not "

@@ -51,6 +51,18 @@ def test_the_external_memory_may_be_varied(base):
     assert large.name == f"{base} external_memory=32Mx16"
 
 
+@pytest.mark.parametrize("base", ["ulx3s-85f"])
+def test_spilled_vectors_follow_the_sizes_of_the_point(base):
+    dimensions = (
+        Dimension("external_memory", ("block RAM", "16Mx16")),
+        Dimension("rows", (4, 16)),
+        Dimension("stream_vectors", (512, 2048)),
+    )
+    space = Space(preset(base), dimensions)
+    spilled = [space.configuration(point).memory.spill_vectors for point in space.points()]
+    assert spilled == [0, 0, 0, 0, 512, 512, 512, 1024]
+
+
 def test_streams_are_spilled_to_an_sdram_only():
     dimensions = (
         Dimension("external_memory", ("block RAM", "16Mx16")),
