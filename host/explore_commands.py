@@ -85,7 +85,9 @@ def explore(
 @click.command()
 @click.option("--data", type=FILE, help="CSV file; by default the one of the repository.")
 @click.option("--clock", is_flag=True, help="Place and route for the clock model instead.")
-@click.option("--only", default="", help="Synthesise only what begins so, such as sdram-.")
+@click.option(
+    "--only", default="", help="Synthesise only what begins so, such as sdram-; not with --clock."
+)
 def calibrate(data: Path | None, clock: bool, only: str) -> None:
     """Synthesise a designed set of configurations and fit the area model on it.
 
@@ -96,6 +98,8 @@ def calibrate(data: Path | None, clock: bool, only: str) -> None:
     from rich.console import Console
 
     if clock:
+        if only:
+            raise click.UsageError("--only must be left out with --clock, which routes its own set")
         from host.clock_calibration import calibrate_clock, clock_error_table
         from sim.explore.clocks import CLOCKS, ClockModel
 
@@ -103,9 +107,14 @@ def calibrate(data: Path | None, clock: bool, only: str) -> None:
         return
 
     from host.calibration import calibrate as run_calibration
-    from host.calibration import error_table, split
+    from host.calibration import designed_set, error_table, split
     from sim.explore.area import AreaModel
     from sim.explore.measurements import CALIBRATION
 
+    names = [config.name for config in designed_set()]
+    if not any(name.startswith(only) for name in names):
+        raise click.UsageError(
+            f"--only must be a beginning of one of {', '.join(names)}, not {only}"
+        )
     fitted, held_out = split(run_calibration(data or CALIBRATION, only=only))
     Console().print(error_table(AreaModel(fitted), held_out))
