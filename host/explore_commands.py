@@ -53,8 +53,9 @@ def explore(
     real synthesis. A space of at most --trials points is looked at as a whole, a larger one by
     NSGA-II. What does not fit the board, or has no program, is kept with the reason.
 
-    All images/s are at the clock of the board's preset: the clock that another array reaches is not
-    known before it is placed and routed.
+    All images/s are at the clock of the board's preset, those of points with SDRAM at that of its
+    preset with SDRAM: the clock that another array reaches is not known before it is placed and
+    routed.
 
     Beside sizes a space may vary the images of a run (batch) and the external memory
     (external_memory: "block RAM", "16Mx16", "32Mx16"), and begin at a preset with SDRAM, such as
