@@ -35,12 +35,11 @@ from sim.explore.nearest import NothingFeasible, nearest_text
 from sim.explore.page import NOT_CONFIRMED, ConfirmedTable, report_page
 from sim.explore.pictures import draw_area, draw_front, draw_parallel
 from sim.explore.question import default_question, read_question
-from sim.explore.routed import board_clock, largest_routed
+from sim.explore.routed import board_clocks, clocks_text, largest_routed
 from sim.explore.search import Progress, Result, search
 from sim.explore.store import Store
 from sim.explore.tables import candidates_csv, front_latex, front_table
 from sim.explore.workers import ClusterWorkers, Evaluate, InProcess, LocalWorkers, Workers
-from sim.profile import Clock
 from sim.profile_pictures import draw_profile, draw_roofline
 
 __all__ = ["run_exploration"]
@@ -93,9 +92,9 @@ def run_exploration(
     console = console or _console()
     target = board(board_name)
     question = read_question(space, target) if space else default_question(target)
-    clock = board_clock(target, has_sdram=question.space.has_sdram)
+    clocks = board_clocks(target, question.space.external_memories)
     fitted, _ = split(read_measurements())
-    judge = Judge(question, target, clock, AreaModel(fitted))
+    judge = Judge(question, target, clocks, AreaModel(fitted))
     network = lower(import_model(model))
     model_hash = hashlib.sha256(model.read_bytes()).hexdigest()
     with (
@@ -124,10 +123,10 @@ def run_exploration(
             on_progress=show,
         )
     chosen = look_closely(
-        result.front, choose(result.front, CHOSEN), network, model=model.stem, clock=clock
+        result.front, choose(result.front, CHOSEN), network, model=model.stem, clocks=clocks
     )
     report = _Report(
-        title=f"{model.stem} on {target.device}", caption=_clock_text(clock), judge=judge
+        title=f"{model.stem} on {target.device}", caption=clocks_text(clocks), judge=judge
     )
     report.print(console, result)
     report.write(output, result, chosen)
@@ -266,8 +265,3 @@ def _best_text(progress: Progress, judge: Judge) -> str:
     value = METRICS[objective].text(progress.best.metrics[objective])
     name = judge.question.space.name(progress.best.point)
     return f"{progress.feasible} feasible, best: {value} {objective} ({name})"
-
-
-def _clock_text(clock: Clock) -> str:
-    kind = "routed" if clock.is_routed else "asked for, not routed"
-    return f"at {clock.mhz:g} MHz, the preset's clock ({kind}: {clock.source})"

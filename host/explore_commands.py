@@ -53,8 +53,9 @@ def explore(
     real synthesis. A space of at most --trials points is looked at as a whole, a larger one by
     NSGA-II. What does not fit the board, or has no program, is kept with the reason.
 
-    All images/s are at the clock of the board's preset: the clock that another array reaches is not
-    known before it is placed and routed.
+    All images/s are at the clock of the board's preset, those of points with SDRAM at that of its
+    preset with SDRAM: the clock that another array reaches is not known before it is placed and
+    routed.
 
     Beside sizes a space may vary the images of a run (batch) and the external memory
     (external_memory: "block RAM", "16Mx16", "32Mx16"), and begin at a preset with SDRAM, such as
@@ -85,7 +86,9 @@ def explore(
 @click.command()
 @click.option("--data", type=FILE, help="CSV file; by default the one of the repository.")
 @click.option("--clock", is_flag=True, help="Place and route for the clock model instead.")
-@click.option("--only", default="", help="Synthesise only what begins so, such as sdram-.")
+@click.option(
+    "--only", default="", help="Synthesise only what begins so, such as sdram-; not with --clock."
+)
 def calibrate(data: Path | None, clock: bool, only: str) -> None:
     """Synthesise a designed set of configurations and fit the area model on it.
 
@@ -97,6 +100,8 @@ def calibrate(data: Path | None, clock: bool, only: str) -> None:
     from rich.console import Console
 
     if clock:
+        if only:
+            raise click.UsageError("--only must be left out with --clock, which routes its own set")
         from host.clock_calibration import calibrate_clock, clock_error_table
         from sim.explore.clocks import CLOCKS, ClockModel
 
@@ -104,9 +109,14 @@ def calibrate(data: Path | None, clock: bool, only: str) -> None:
         return
 
     from host.calibration import calibrate as run_calibration
-    from host.calibration import error_table, split
+    from host.calibration import designed_set, error_table, split
     from sim.explore.area import AreaModel
     from sim.explore.measurements import CALIBRATION
 
+    names = [config.name for config in designed_set()]
+    if not any(name.startswith(only) for name in names):
+        raise click.UsageError(
+            f"--only must be a beginning of one of {', '.join(names)}, not {only}"
+        )
     fitted, held_out = split(run_calibration(data or CALIBRATION, only=only))
     Console().print(error_table(AreaModel(fitted), held_out))

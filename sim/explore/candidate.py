@@ -12,7 +12,7 @@ from sim.profile import Clock
 from .area import Area, AreaModel
 from .energy import image_energy_uj
 from .evaluation import Outcome
-from .fields import changed
+from .fields import changed, external_memory
 from .metrics import METRICS
 from .question import Question
 from .routed import is_beyond_routed
@@ -67,10 +67,13 @@ class _Limit:
 class Judge:
     """Turns points and outcomes into candidates of one question."""
 
-    def __init__(self, question: Question, board: Board, clock: Clock, model: AreaModel) -> None:
+    def __init__(
+        self, question: Question, board: Board, clocks: Mapping[str, Clock], model: AreaModel
+    ) -> None:
+        """``clocks`` has that of each external memory of the question's points."""
         self.question = question
         self.board = board
-        self.clock = clock
+        self.clocks = clocks
         self.model = model
         self._limits = [
             _Limit("lut4", board.lut4 / model.placed_per_lut4, f"{board.name}, when placed"),
@@ -97,7 +100,7 @@ class Judge:
             return Candidate(
                 point=point, config=config, area=area, outcome=outcome, problems=(outcome.reason,)
             )
-        seconds = outcome.cycles / (self.clock.mhz * 1e6)
+        seconds = outcome.cycles / (self.clocks[external_memory(config)].mhz * 1e6)
         metrics = {
             "images_per_second": outcome.images / seconds,
             "latency_ms": 1e3 * seconds,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.compile import compile_network
@@ -11,6 +11,7 @@ from golden.integer_network import IntegerNetwork
 from sim.profile import Clock, Profile, profile_program
 
 from .candidate import Candidate
+from .fields import external_memory
 
 __all__ = ["Chosen", "choose", "look_closely"]
 
@@ -41,9 +42,10 @@ def look_closely(
     network: IntegerNetwork,
     *,
     model: str,
-    clock: Clock,
+    clocks: Mapping[str, Clock],
 ) -> list[Chosen]:
-    """Compile with all tables, run the cycle model again, and attribute the cycles.
+    """Compile with all tables, run the cycle model again, and attribute the cycles; ``clocks`` are
+    by external memory.
 
     Raises:
         ValueError: The cycles are not those of the search, which would be a defect.
@@ -55,6 +57,7 @@ def look_closely(
         assert config is not None
         assert outcome is not None
         program = compile_network(batched(network, outcome.images), config)
+        clock = clocks[external_memory(config)]
         profile = profile_program(program, config, model=model, clock=clock)
         if profile.cycles != outcome.cycles:
             raise ValueError(

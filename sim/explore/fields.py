@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from hw.config import SPILL_VECTORS, AcceleratorConfig, ConfigError
+from hw.config import SPILL_VECTORS, STREAM_PLACES, AcceleratorConfig, ConfigError
 from hw.memory.sdram_part import SDRAM_PARTS, sdram_part
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "changed",
     "external_memory",
     "sizes_of",
+    "spilled_vectors",
     "with_external_memory",
 ]
 
@@ -68,27 +69,39 @@ def external_memory(config: AcceleratorConfig) -> str:
     return config.sdram or BLOCK_RAM
 
 
-def with_external_memory(config: AcceleratorConfig, kind: str) -> AcceleratorConfig:
-    """``config`` with another external memory: of an SDRAM all words, and as many spilled vectors
-    as the presets have; a block RAM as deep as the memory was, and none.
+def with_external_memory(
+    config: AcceleratorConfig, kind: str, sizes: Mapping[str, int] | None = None
+) -> AcceleratorConfig:
+    """``config`` with another external memory, and with other ``sizes`` as in :func:`changed`.
+
+    An SDRAM has all its words; what the sizes do not say of spilled vectors follows from the rows
+    and the stream memory, see :func:`spilled_vectors`. A block RAM is as deep as the memory was,
+    and spills none.
 
     Raises:
-        ConfigError: There is no such memory.
+        ConfigError: There is no such memory or size, or the configuration cannot be built.
     """
     if kind not in EXTERNAL_MEMORIES:
         raise ConfigError(
             f"external memory must be one of {', '.join(EXTERNAL_MEMORIES)}, not {kind}"
         )
-    if kind == external_memory(config):
-        return config
-    sizes = config.memory
+    sizes = sizes or {}
+    # Without an SDRAM for now: the depths of this one need not be those of the other.
+    bare = dataclasses.replace(config, sdram=None)
     if kind == BLOCK_RAM:
-        memory = dataclasses.replace(sizes, spill_vectors=0)
-        return dataclasses.replace(config, sdram=None, memory=memory)
-    spilled = sizes.spill_vectors if config.sdram else SPILL_VECTORS.get(config.array.rows, 0)
-    memory = dataclasses.replace(
-        sizes,
-        external_words=sdram_part(kind).words,
-        spill_vectors=min(spilled, sizes.stream_vectors),
-    )
-    return dataclasses.replace(config, sdram=kind, memory=memory)
+        return changed(bare, {"spill_vectors": 0, **sizes}, name=config.name)
+    both = sizes_of(config) | sizes
+    memory = {
+        "external_words": sdram_part(kind).words,
+        "spill_vectors": spilled_vectors(both["rows"], both["stream_vectors"]),
+    }
+    made = changed(bare, {**memory, **sizes}, name=config.name)
+    return dataclasses.replace(made, sdram=kind)
+
+
+def spilled_vectors(rows: int, stream_vectors: int) -> int:
+    """As many as the presets with these rows spill, at most those of the stream memory; none with
+    rows that no preset has, or beside a stream memory that takes up all addresses."""
+    if stream_vectors > STREAM_PLACES // 2:
+        return 0
+    return min(SPILL_VECTORS.get(rows, 0), stream_vectors)

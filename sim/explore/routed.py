@@ -7,7 +7,7 @@ not route has no clock. There are far too few to fit a model of the clock on, so
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +16,13 @@ from hw.board.ulx3s import Board
 from hw.config import AcceleratorConfig, ArrayConfig, preset
 from sim.profile import Clock
 
+from .fields import BLOCK_RAM
+
 __all__ = [
     "ROUTED",
     "RoutedDesign",
-    "board_clock",
+    "board_clocks",
+    "clocks_text",
     "is_beyond_routed",
     "largest_routed",
     "preset_clock",
@@ -70,9 +73,34 @@ def preset_clock(config: AcceleratorConfig, designs: Iterable[RoutedDesign] | No
     return Clock(mhz=config.clock_mhz, is_routed=False, source=f"preset {config.name}")
 
 
-def board_clock(board: Board, *, has_sdram: bool) -> Clock:
-    """That of the board's preset, or of its preset with SDRAM."""
-    return preset_clock(preset(f"{board.preset}-sdram" if has_sdram else board.preset))
+def board_clocks(board: Board, memories: Iterable[str]) -> dict[str, Clock]:
+    """By external memory: the clock of the board's preset with block RAM, that of its preset with
+    SDRAM for all parts."""
+    return {
+        memory: preset_clock(
+            preset(board.preset if memory == BLOCK_RAM else f"{board.preset}-sdram")
+        )
+        for memory in memories
+    }
+
+
+def clocks_text(clocks: Mapping[str, Clock]) -> str:
+    """Which clocks apply, and to what if there are several."""
+    memories: dict[Clock, list[str]] = {}
+    for memory, clock in clocks.items():
+        memories.setdefault(clock, []).append(memory)
+    if len(memories) == 1:
+        (clock,) = memories
+        return f"at {clock.mhz:g} MHz, the preset's clock ({_origin(clock)})"
+    parts = [
+        f"{clock.mhz:g} MHz with {' or '.join(names)} ({_origin(clock)})"
+        for clock, names in memories.items()
+    ]
+    return f"at the presets' clocks: {', '.join(parts)}"
+
+
+def _origin(clock: Clock) -> str:
+    return f"{'routed' if clock.is_routed else 'asked for, not routed'}: {clock.source}"
 
 
 def largest_routed(board: Board) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hw.config import AcceleratorConfig, ConfigError
@@ -111,15 +111,17 @@ class Space:
         return next((d.values for d in self.dimensions if d.name == name), default)
 
     def _check_part(self, dimensions: list[Dimension]) -> None:
-        """Sizes depend only on sizes of the same part, so each part is tried out for itself."""
+        """Sizes depend only on sizes of the same part and on the external memory, so each part is
+        tried out for itself, with every memory that points may have."""
         missing = {(d.name, value): "" for d in dimensions for value in d.values}
-        for values in itertools.product(*(d.values for d in dimensions)):
-            chosen: dict[str, Any] = dict(zip((d.name for d in dimensions), values, strict=True))
+        names = [dimension.name for dimension in dimensions]
+        for *values, memory in itertools.product(*(d.values for d in dimensions), self._memories):
+            chosen: dict[str, Any] = dict(zip(names, values, strict=True))
             new = [pair for pair in chosen.items() if pair in missing]
             if not new:
                 continue
             try:
-                changed(self.base, chosen, name=self.base.name)
+                self._made(chosen, memory)
             except ConfigError as error:
                 for pair in new:
                     missing[pair] = str(error)
@@ -128,6 +130,12 @@ class Space:
                     del missing[pair]
         for (name, value), reason in missing.items():
             raise SpaceError(f"space.{name} must not have the value {value}: {reason}")
+
+    @property
+    def _memories(self) -> tuple[str | None, ...]:
+        """What :meth:`_made` takes."""
+        varied = any(dimension.name == EXTERNAL_MEMORY for dimension in self.dimensions)
+        return self.external_memories if varied else (None,)
 
     @property
     def external_memories(self) -> tuple[str, ...]:
@@ -158,12 +166,19 @@ class Space:
     def configuration(self, point: Point) -> AcceleratorConfig:
         """The configuration of a point, which is called like points of other batches; raises
         ``ConfigError`` for one that cannot be built."""
-        base = self.base
-        if EXTERNAL_MEMORY in point:
-            base = with_external_memory(base, str(point[EXTERNAL_MEMORY]))
         sizes = {name: int(value) for name, value in point.items() if name in FIELDS}
+        memory = point.get(EXTERNAL_MEMORY)
+        config = self._made(sizes, None if memory is None else str(memory))
         name = self.name({name: value for name, value in point.items() if name != BATCH})
-        config = changed(base, sizes, name=name)
+        return replace(config, name=name)
+
+    def _made(self, sizes: Mapping[str, int], memory: str | None) -> AcceleratorConfig:
+        """The base with other sizes; with another external memory unless that is None."""
+        config = (
+            changed(self.base, sizes, name=self.base.name)
+            if memory is None
+            else with_external_memory(self.base, memory, sizes)
+        )
         if config.sdram is None and config.memory.spill_vectors:
             raise ConfigError(
                 f"memory spill_vectors must be 0 with {BLOCK_RAM} as external memory, not "

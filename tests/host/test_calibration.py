@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 import host.calibration
@@ -17,10 +18,11 @@ from host.calibration import (
     error_table,
     split,
 )
+from host.cli import cli
 from host.tools import ToolError
 from sim.explore.area import AreaModel
 from sim.explore.fields import FIELDS, sizes_of
-from sim.explore.measurements import read_measurements
+from sim.explore.measurements import read_measurements, write_measurements
 from tests.host.measured import fake
 
 QUIET = Console(file=io.StringIO())
@@ -81,6 +83,18 @@ def test_only_what_begins_so_is_measured_and_the_rest_is_kept(tmp_path, measured
     assert [row.config.name for row in rows] == [config.name for config in designed_set()]
     kept = read_measurements(path)
     assert [row.config.sdram for row in kept] == [config.sdram for config in designed_set()]
+
+
+def test_the_command_refuses_a_name_that_nothing_begins_with(tmp_path, measured):
+    data = tmp_path / "data.csv"
+    write_measurements(data, [fake(config) for config in designed_set()])
+    arguments = ["calibrate", "--data", str(data), "--only", "sdarm-"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    known = ", ".join(config.name for config in designed_set())
+    last = result.stderr.splitlines()[-1]
+    assert last == f"Error: --only must be a beginning of one of {known}, not sdarm-"
+    assert measured == []
 
 
 def test_an_sdram_is_measured_with_and_without_spilled_vectors():

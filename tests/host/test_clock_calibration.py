@@ -176,6 +176,15 @@ def test_the_command_prints_the_errors(tmp_path, routed, monkeypatch):
     assert "clock-09" in result.output
 
 
+def test_the_command_refuses_a_choice_of_names(tmp_path, routed):
+    arguments = ["calibrate", "--clock", "--only", "clock-0", "--data", str(tmp_path / "x.csv")]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    last = result.stderr.splitlines()[-1]
+    assert last == "Error: --only must be left out with --clock, which routes its own set"
+    assert routed == []
+
+
 def test_a_file_of_another_kind_is_named(tmp_path):
     (tmp_path / "x.csv").write_text("name,rows\nx,4\n")
     with pytest.raises(MeasurementError, match=r"clocks .*x\.csv must be of this version"):

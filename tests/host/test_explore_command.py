@@ -37,6 +37,11 @@ fit = []
 [space]
 batch = [1, 2, 4]
 """
+MEMORIES = """
+base = "tiny"
+[space]
+external_memory = ["block RAM", "16Mx16"]
+"""
 PRODUCTS = {
     *("report.html", "candidates.csv", "front.csv", "front.tex"),
     *("front.png", "parallel.png", "area.png", "outcomes.db"),
@@ -71,6 +76,18 @@ def test_writes_the_report_its_pictures_and_tables(folder):
     assert "at 70.6 MHz, the preset's clock (routed: preset ulx3s-12f)" in result.stdout
     again = run("--space", "space.toml")
     assert "0 evaluated now" in again.stdout
+
+
+def test_points_with_block_ram_and_with_sdram_have_clocks_of_their_own(folder):
+    (folder / "space.toml").write_text(MEMORIES)
+    result = run("--space", "space.toml", "--board", "ulx3s")
+    assert "61.9 MHz with block RAM (routed: preset ulx3s-85f)" in result.stdout
+    assert "50.4 MHz with 16Mx16 (routed: preset ulx3s-85f-sdram)" in result.stdout
+    text = (folder / "build" / "explore" / "candidates.csv").read_text()
+    rows = {row["external_memory"]: row for row in csv.DictReader(io.StringIO(text))}
+    for memory, mhz in {"block RAM": 61.9, "16Mx16": 50.4}.items():
+        cycles = int(rows[memory]["cycles"])
+        assert rows[memory]["images_per_second"] == f"{mhz * 1e6 / cycles:.6g}"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hw.board.ulx3s import board
 from hw.config import preset
 from sim.explore.area import AreaModel
 from sim.explore.candidate import Judge
+from sim.explore.fields import EXTERNAL_MEMORIES
 from sim.explore.measurements import read_measurements
 from sim.explore.question import Question
 from sim.explore.search import Result, search
@@ -23,10 +24,11 @@ from sim.explore.store import Store
 from sim.explore.workers import InProcess
 from sim.profile import Clock
 
-__all__ = ["CLOCK", "LIMITS", "SPACE", "judge", "network", "small_result"]
+__all__ = ["CLOCK", "CLOCKS", "LIMITS", "SPACE", "judge", "model", "network", "small_result"]
 
 LIMITS = RandomLimits(image=(5, 8), channels=10, planes=3, blocks=(1, 2), kernels=(1, 2, 3))
 CLOCK = Clock(mhz=50.0, is_routed=True, source="preset ulx3s-12f")
+CLOCKS = dict.fromkeys(EXTERNAL_MEMORIES, CLOCK)
 SPACE = Space(
     preset("tiny"),
     (Dimension("columns", (2, 4)), Dimension("granules", (1, 2)), Dimension("drain_lanes", (1, 4))),
@@ -45,7 +47,7 @@ def model() -> AreaModel:
 
 
 def judge(question: Question | None = None, *, board_name: str = "ulx3s-12f") -> Judge:
-    return Judge(question or Question(space=SPACE), board(board_name), CLOCK, model())
+    return Judge(question or Question(space=SPACE), board(board_name), CLOCKS, model())
 
 
 @cache

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hw.board.ulx3s import board
 from hw.config import preset
-from sim.explore.candidate import Candidate, pareto_front
+from sim.explore.candidate import Candidate, Judge, pareto_front
 from sim.explore.evaluation import Outcome, evaluate
+from sim.explore.fields import BLOCK_RAM, with_external_memory
 from sim.explore.metrics import METRICS
 from sim.explore.question import Question
-from tests.sim.explore.questions import CLOCK, SPACE, judge, network
+from tests.sim.explore.questions import CLOCK, SPACE, judge, model, network
 
 POINT = {"columns": 4, "granules": 2, "drain_lanes": 1}
 COUNTERS = {"array_busy": 700, "fill_busy": 400}
@@ -77,6 +79,16 @@ def test_figures_of_a_batch_are_per_image_and_its_latency_that_of_the_run():
     alone = judge().judge(POINT, preset("tiny"), replace(outcome, images=1))
     assert made.metrics["energy_uj"] == alone.metrics["energy_uj"] / 4
     assert made.metrics["lut4"] == alone.metrics["lut4"]
+
+
+def test_each_candidate_is_judged_at_the_clock_of_its_external_memory():
+    clocks = {BLOCK_RAM: CLOCK, "16Mx16": replace(CLOCK, mhz=25.0)}
+    mixed = Judge(Question(space=SPACE), board("ulx3s-12f"), clocks, model())
+    outcome = Outcome(cycles=1_000_000, counters=COUNTERS)
+    block = mixed.judge(POINT, preset("tiny"), outcome)
+    sdram = mixed.judge(POINT, with_external_memory(preset("tiny"), "16Mx16"), outcome)
+    assert (block.metrics["images_per_second"], block.metrics["latency_ms"]) == (50.0, 20.0)
+    assert (sdram.metrics["images_per_second"], sdram.metrics["latency_ms"]) == (25.0, 40.0)
 
 
 def test_limits_of_the_board_and_of_the_question_are_told_with_figures():

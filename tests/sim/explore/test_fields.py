@@ -45,9 +45,35 @@ def test_another_external_memory_makes_the_preset_with_sdram_and_back(name):
         name=name,
     )
     assert back == base
-    assert with_external_memory(base, BLOCK_RAM) is base
+    assert with_external_memory(base, BLOCK_RAM) == base
     larger = with_external_memory(made, "32Mx16").memory
     assert (larger.external_words, larger.spill_vectors) == (1 << 24, made.memory.spill_vectors)
+
+
+@pytest.mark.parametrize("base", ["ulx3s-85f", "ulx3s-85f-sdram"])
+@pytest.mark.parametrize(
+    ("sizes", "spilled"),
+    [
+        ({}, 1024),
+        ({"rows": 4}, 512),
+        ({"rows": 32}, 0),
+        ({"stream_vectors": 512}, 512),
+        ({"stream_vectors": 1 << 16}, 0),
+        ({"rows": 4, "spill_vectors": 1024}, 1024),
+        ({"spill_vectors": 0}, 0),
+    ],
+)
+def test_vectors_are_spilled_as_presets_with_the_rows_do_unless_told(base, sizes, spilled):
+    made = with_external_memory(preset(base), "16Mx16", sizes)
+    assert made.memory.spill_vectors == spilled
+    assert sizes_of(made) | sizes == sizes_of(made)
+    assert with_external_memory(made, BLOCK_RAM).memory.spill_vectors == 0
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(PRESETS) if PRESETS[name].sdram])
+def test_presets_with_sdram_spill_by_that_rule(name):
+    config = preset(name)
+    assert with_external_memory(config, external_memory(config)) == config
 
 
 def test_an_external_memory_that_there_is_not_is_refused():

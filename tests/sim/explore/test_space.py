@@ -51,6 +51,38 @@ def test_the_external_memory_may_be_varied(base):
     assert large.name == f"{base} external_memory=32Mx16"
 
 
+@pytest.mark.parametrize("base", ["ulx3s-85f", "ulx3s-85f-sdram"])
+def test_spilled_vectors_follow_the_sizes_of_the_point(base):
+    dimensions = (
+        Dimension("external_memory", ("block RAM", "16Mx16")),
+        Dimension("rows", (4, 16)),
+        Dimension("stream_vectors", (512, 2048)),
+    )
+    space = Space(preset(base), dimensions)
+    spilled = [space.configuration(point).memory.spill_vectors for point in space.points()]
+    assert spilled == [0, 0, 0, 0, 512, 512, 512, 1024]
+
+
+@pytest.mark.parametrize("kinds", [("block RAM",), ("block RAM", "16Mx16")])
+def test_a_size_may_suit_the_external_memories_of_the_points_alone(kinds):
+    dimensions = (Dimension("external_memory", kinds), Dimension("stream_vectors", (512, 2048)))
+    space = Space(preset("ulx3s-85f-sdram"), dimensions)
+    made = space.configuration({"external_memory": "block RAM", "stream_vectors": 512})
+    assert (made.memory.stream_vectors, made.memory.spill_vectors) == (512, 0)
+
+
+def test_a_size_that_suits_none_of_the_external_memories_is_refused():
+    dimensions = (
+        Dimension("external_memory", ("block RAM", "16Mx16")),
+        Dimension("stream_vectors", (512, 2048)),
+        Dimension("spill_vectors", (1024,)),
+    )
+    with pytest.raises(
+        SpaceError, match=r"stream_vectors must not have the value 512: memory spill"
+    ):
+        Space(preset("ulx3s-85f"), dimensions)
+
+
 def test_streams_are_spilled_to_an_sdram_only():
     dimensions = (
         Dimension("external_memory", ("block RAM", "16Mx16")),
