@@ -34,8 +34,9 @@ PAPER: Mapping[str, Mapping[tuple[int, int], float]] = {
 }
 """Top-1 in percent on CIFAR-10 as Zhang et al., "LQ-Nets" (ECCV 2018), report it. Nothing of this
 project: its widths are (weights, activations)."""
-SHIPPED = Path("models/resnet20-cifar10-w2a2.onnx")
-SHIPPED_NAME = "resnet20"
+SHIPPED = "models/{name}-cifar10-w{weights}a{activations}.onnx"
+FIRST_LAYER_BITS = {"resnet20": 5}
+"""Planes of the weights of a first layer, as the shipped models have them; else eight."""
 BATCH = 100
 
 
@@ -59,22 +60,19 @@ def run(
     and what is known of their accuracy."""
     clock = preset_clock(preset(board(BOARD).preset))
     config = preset(PRESET)
-    accuracy = {
-        (SHIPPED_NAME, 2, 2): measured_accuracy(SHIPPED, console, limit)
-        if SHIPPED.exists()
-        else None
-    }
     points: dict[tuple[str, int, int], _Point] = {}
     for name, (weights, activations) in track(
         [(name, pair) for name in names for pair in widths], "widths", console=console
     ):
-        network = integer_network(name, weights, activations)
+        bits = FIRST_LAYER_BITS.get(name)
+        network = integer_network(name, weights, activations, first_layer_bits=bits)
+        shipped = Path(SHIPPED.format(name=name, weights=weights, activations=activations))
         profile = profile_network(network, config, name, clock)
         points[name, weights, activations] = _Point(
             cycles=profile.cycles_per_image,
             images_per_second=profile.images_per_second,
             paper=PAPER[name].get((weights, activations)),
-            measured=accuracy.get((name, weights, activations)),
+            measured=measured_accuracy(shipped, console, limit) if shipped.exists() else None,
         )
     rows = [
         (
@@ -105,7 +103,7 @@ def measured_accuracy(model: Path, console: Console, limit: int | None = None) -
         return None
     network = lower(import_model(model))
     images, labels = test.pixels[:limit], test.labels[:limit]
-    starts = track(range(0, len(images), BATCH), "accuracy", console=console)
+    starts = range(0, len(images), BATCH)
     found = [classify(network, images[start : start + BATCH]) for start in starts]
     return 100 * float(np.mean(np.concatenate(found) == labels))
 
@@ -132,7 +130,7 @@ def _figure(points: Mapping[tuple[str, int, int], _Point]) -> Figure:
     left.set_xticks([1, 2, 4, 6, 9, 16], ["1", "2", "4", "6", "9", "16"], minor=False)
     left.set_xticks([], minor=True)
     right.set(xlabel="images/s", ylabel="top-1 on CIFAR-10, %", xscale="log")
-    right.set_title("circles: the paper's accuracy; star: this project's model", fontsize=9)
+    right.set_title("circles: the paper's accuracy; stars: this project's models", fontsize=9)
     left.legend(frameon=False)
     for axes in (left, right):
         axes.grid(color="0.93")

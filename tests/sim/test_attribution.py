@@ -94,11 +94,15 @@ def test_causes_of_random_programs_sum_to_the_cycles_of_each_layer(name: str, la
 
 def test_slower_memory_adds_no_cycle_in_which_the_array_works() -> None:
     config = CONFIGS["streaming"]
+    waited = Counter()
     for program in random_programs("streaming"):
         fast, slow = (check_sums(program, config, latency) for latency in (0, 100))
         assert slow[Cause.ARRAY] == fast[Cause.ARRAY]
-        assert slow[Cause.MEMORY] > fast[Cause.MEMORY]
         assert slow[Cause.FETCH] > fast[Cause.FETCH]
+        # Of a small image the last rows are there before the instruction that waits for them.
+        assert slow[Cause.MEMORY] >= fast[Cause.MEMORY]
+        waited += Counter(fast=fast[Cause.MEMORY], slow=slow[Cause.MEMORY])
+    assert waited["slow"] > waited["fast"]
 
 
 def words_one_by_one(run: Run, config: AcceleratorConfig) -> Iterator[tuple[int, Cause]]:

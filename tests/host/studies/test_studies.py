@@ -96,10 +96,15 @@ def test_a_network_without_a_program_has_no_figure(tmp_path):
 
 def test_widths_are_beside_the_papers_accuracy_and_ours(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(widths, "measured_accuracy", lambda *_: 87.654)
+    measured = []
+    monkeypatch.setattr(
+        widths, "measured_accuracy", lambda model, *_: measured.append(model.name) or 87.654
+    )
     found = widths.run(tmp_path, QUIET, widths=((1, 1), (2, 2)), names=("resnet20",))
+    assert measured == ["resnet20-cifar10-w2a2.onnx"]
     rows = cells(found.tables[0])
-    cycles = evaluate(integer_network("resnet20", 2, 2), preset("simulation-large")).cycles
+    network = integer_network("resnet20", 2, 2, first_layer_bits=5)
+    cycles = evaluate(network, preset("simulation-large")).cycles
     assert cycles is not None
     pairs, said, rate, paper, ours = rows["resnet20 W2A2"]
     assert (pairs, said, paper, ours) == ("4", f"{cycles:,}", "90.2", "87.65")
