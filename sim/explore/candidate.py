@@ -100,10 +100,10 @@ class Judge:
             return Candidate(
                 point=point, config=config, area=area, outcome=outcome, problems=(outcome.reason,)
             )
-        seconds = outcome.cycles / (self.clocks[external_memory(config)].mhz * 1e6)
+        hertz = self.clocks[external_memory(config)].mhz * 1e6
         metrics = {
-            "images_per_second": outcome.images / seconds,
-            "latency_ms": 1e3 * seconds,
+            "images_per_second": hertz * outcome.images / outcome.cycles,
+            "latency_ms": 1e3 * outcome.cycles / hertz,
             "cycles": outcome.cycles_per_image,
             "lut4": area.lut4_total,
             "ff": area.ff_total,

@@ -47,7 +47,7 @@ def test_shapes_have_the_planes_of_weights_and_activations() -> None:
     layers = {layer.name: layer for layer in shapes(lower(import_model(MODEL)))}
     assert len(layers) == 20
     first, second = layers["conv0"], layers["stage1.block0.conv1"]
-    assert (first.weight_planes, first.activation_planes) == (8, 8)
+    assert (first.weight_planes, first.activation_planes) == (5, 8)
     assert (second.weight_planes, second.activation_planes) == (2, 2)
     assert (second.source, second.output, second.stride) == ((32, 32), (16, 16), 2)
     assert layers["fc"].kernel == (1, 1)
