@@ -30,7 +30,7 @@ __all__ = [
     "print_report",
 ]
 
-LAYER_WIDTH = 30
+LAYER_WIDTH = 24
 """Longest name of a layer that is printed in full, so that numbers keep their room."""
 
 REPORT_FILE = "report.json"
