@@ -86,7 +86,7 @@ def with_external_memory(
             f"external memory must be one of {', '.join(EXTERNAL_MEMORIES)}, not {kind}"
         )
     sizes = sizes or {}
-    # Without an SDRAM for now: the depths of this one need not be those of the other.
+    # Sizes change while there is no SDRAM: a configuration checks its words against its part.
     bare = dataclasses.replace(config, sdram=None)
     if kind == BLOCK_RAM:
         return changed(bare, {"spill_vectors": 0, **sizes}, name=config.name)

@@ -66,8 +66,9 @@ def total(counts: list[Counter[Cause]]) -> Counter[Cause]:
     return sum(counts, Counter())
 
 
-def check_sums(program: Program, config: AcceleratorConfig, latency: int) -> Counter[Cause]:
-    """Every cycle has one cause, and the sequencer's causes are those that the RTL counts."""
+def check_sums(program: Program, config: AcceleratorConfig, latency: int) -> list[Counter[Cause]]:
+    """Every cycle has one cause, and the sequencer's causes are those that the RTL counts; the
+    causes by layer."""
     run = run_program(program, config, latency=latency)
     causes = attribute(run, config, tags_of(program)).causes
     assert [layer.total() for layer in causes] == run.layer_cycles(tags_of(program))
@@ -76,12 +77,12 @@ def check_sums(program: Program, config: AcceleratorConfig, latency: int) -> Cou
     assert everything.total() == run.cycles
     for cause, counter in SEQUENCER_CAUSES.items():
         assert everything[cause] == run.counters[counter], cause
-    return everything
+    return causes
 
 
 def test_causes_of_the_shipped_model_sum_to_the_cycles_of_each_layer() -> None:
     config = preset("ulx3s-85f")
-    everything = check_sums(compile_model(RESNET20, config), config, latency=0)
+    everything = total(check_sums(compile_model(RESNET20, config), config, latency=0))
     assert set(everything) == set(MEANINGS)
 
 
@@ -94,15 +95,20 @@ def test_causes_of_random_programs_sum_to_the_cycles_of_each_layer(name: str, la
 
 def test_slower_memory_adds_no_cycle_in_which_the_array_works() -> None:
     config = CONFIGS["streaming"]
-    waited = Counter()
+    waiting = 0
     for program in random_programs("streaming"):
-        fast, slow = (check_sums(program, config, latency) for latency in (0, 100))
+        layers = [check_sums(program, config, latency) for latency in (0, 100)]
+        fast, slow = (total(causes) for causes in layers)
         assert slow[Cause.ARRAY] == fast[Cause.ARRAY]
         assert slow[Cause.FETCH] > fast[Cause.FETCH]
-        # Of a small image the last rows are there before the instruction that waits for them.
-        assert slow[Cause.MEMORY] >= fast[Cause.MEMORY]
-        waited += Counter(fast=fast[Cause.MEMORY], slow=slow[Cause.MEMORY])
-    assert waited["slow"] > waited["fast"]
+        # The last layer may wait for nothing but the writing of the result, which takes as long
+        # whatever a read takes; all other waits are for loads.
+        if any(causes[Cause.MEMORY] for causes in layers[0][:-1]):
+            waiting += 1
+            assert slow[Cause.MEMORY] > fast[Cause.MEMORY]
+        else:
+            assert slow[Cause.MEMORY] >= fast[Cause.MEMORY]
+    assert waiting > len(random_programs("streaming")) // 2
 
 
 def words_one_by_one(run: Run, config: AcceleratorConfig) -> Iterator[tuple[int, Cause]]:
