@@ -24,6 +24,9 @@ __all__ = ["BUILD_LOG", "RUN_LOG", "Simulator", "SimulatorError"]
 BUILD_LOG = "build.log"
 RUN_LOG = "simulator.log"
 TEST_MODULE = "sim.testbench"
+NO_REWRITING = {"COCOTB_REWRITE_ASSERTION_FILES": ""}
+"""cocotb would let pytest compile all modules that the test bench imports, for details of failed
+assertions: in every run, where Python must not write byte code."""
 KEY_DIGITS = 12
 LOG_LINES = 15
 
@@ -147,7 +150,7 @@ class Simulator(ABC):
                     hdl_toplevel_lang="verilog",
                     build_dir=build,
                     test_dir=folder,
-                    extra_env=dict(environment),
+                    extra_env={**NO_REWRITING, **environment},
                     plusargs=["+preload"] if (folder / MEMORY_FILE).exists() else [],
                     results_xml=str((folder / "results.xml").absolute()),
                     log_file=log,
