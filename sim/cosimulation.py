@@ -2,16 +2,16 @@
 
 The steps are: compile the model, run the integer reference, generate and build the RTL, run every
 image on it, report. On a mismatch the failing image runs once more with a waveform of the cycles
-around it.
+around it. Several programs can take turns on one simulated accelerator, which saves the start of a
+simulator for each.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compiler.program import Program
 from compiler.program_file import save_program
@@ -31,86 +30,53 @@ from .cycles.model import run_program
 from .failure_waves import record_waves
 from .images import ImageSet, load_images, random_images, stacked
 from .job import (
-    FOLDER_VARIABLE,
     IMAGES_FILE,
     MEMORY_FILE,
     PROGRAM_FILE,
     ImageResult,
-    ResultReader,
+    Job,
     expected_file,
 )
 from .report import Report, make_report, print_report
-from .simulator import RUN_LOG, Simulator, SimulatorError, tail
+from .simulator import RUN_LOG, SimulatorError, tail
+from .watched_run import watched_run
 
-__all__ = ["cosimulate", "simulate"]
-
-POLL_SECONDS = 0.1
+__all__ = ["Case", "cosimulate", "cosimulate_all", "simulate"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def _watched_run(
-    bench: Bench, build: Path, folder: Path, simulator: Simulator, total: int, run_name: str
-) -> list[ImageResult]:
-    """Run the simulator in a thread and show the runs as they are done: images, or batches."""
-    failures: list[BaseException] = []
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A compiled program, its input, and what it shall compute."""
 
-    def run() -> None:
-        try:
-            simulator.run(build, folder, {FOLDER_VARIABLE: str(folder)})
-        except BaseException as error:
-            failures.append(error)
+    program: Program
+    images: ImageSet
+    expected: Iterable[Arrays]
+    """One entry per run: an image, or a batch of them."""
+    model: str = ""
+    """Name in the report; empty: the network's."""
+    planes: Sequence[int] = ()
+    """Weight planes that each image is run with, of those that the program has."""
 
-    thread = threading.Thread(target=run, daemon=True)
-    reader, results = ResultReader(folder), list[ImageResult]()
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(),
-        console=bench.console,
-        disable=not bench.console.is_terminal,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(run_name, total=total)
-        thread.start()
-        running = True
-        while running:
-            thread.join(POLL_SECONDS)
-            running = thread.is_alive()
-            for result in reader.new():
-                results.append(result)
-                bar.update(task, completed=len(results))
-                _print_result(bench.console, result, len(results), total, run=run_name)
-    if failures:
-        raise failures[0]
-    return results
+    @property
+    def name(self) -> str:
+        return self.model or self.program.network
+
+    @property
+    def runs(self) -> NDArray[np.uint8]:
+        """Input of each run."""
+        return stacked(self.images.pixels, self.program.images)
 
 
-def _print_result(
-    console: Console, result: ImageResult, done: int, total: int, *, run: str
-) -> None:
-    wrong = sum(layer["values_mismatched"] for layer in result.layers)
-    if console.is_terminal and not wrong and not result.error:
-        return
-    state = result.error or (f"{wrong:,} mismatches" if wrong else "equal")
-    console.print(
-        f"{run} {done}/{total}: {result.cycles:,} cycles, {result.seconds:.1f} s, {state}",
-        markup=False,
-        highlight=False,
-    )
-
-
-def _write_inputs(
-    folder: Path, program: Program, images: NDArray[np.uint8], expected: Iterable[Arrays]
-) -> list[list[int]]:
-    """Files that the test bench reads; the logits of the reference."""
+def _write_inputs(folder: Path, case: Case) -> list[list[int]]:
+    """Files that the test bench reads; the logits of the reference for each run."""
+    program = case.program
     save_program(program, folder / PROGRAM_FILE)
-    np.save(folder / IMAGES_FILE, images)
+    np.save(folder / IMAGES_FILE, case.runs)
     name = next(tensor.name for tensor in program.tensors if tensor.kind == "raw")
     logits = []
-    for index, arrays in enumerate(expected):
+    for index, arrays in enumerate(case.expected):
         np.savez(expected_file(folder, index), **arrays)
         logits.append(np.asarray(arrays[name]).ravel().tolist())
     return logits
@@ -127,53 +93,108 @@ def cosimulate(
     check_cycles: bool = True,
     planes: Sequence[int] = (),
 ) -> Report:
-    """Run a compiled program on the RTL and compare it with ``expected``, one entry per run: an
-    image, or a batch of them.
+    """Run one program as :func:`cosimulate_all` does, and write ``report.json``."""
+    case = Case(program=program, images=images, expected=expected, model=model, planes=planes)
+    (report,) = cosimulate_all(bench, [case], waves=waves, check_cycles=check_cycles)
+    report.save(bench.out)
+    return report
 
-    Raises :class:`SimulatorError` if there is no result to report. With ``waves`` a failing
-    run leaves a waveform file. ``check_cycles`` compares the cycles of every layer and all
-    counters with the cycle model. ``planes`` are the weight planes that each image is run with, of
-    those that the program has.
+
+def cosimulate_all(
+    bench: Bench, cases: Sequence[Case], *, waves: bool = True, check_cycles: bool = True
+) -> list[Report]:
+    """Run compiled programs on the RTL, one after the other in one process of the simulator, and
+    compare each with what it shall compute; a report for each of ``cases``.
+
+    Raises :class:`SimulatorError` if there is no result of one of them to report. With ``waves``
+    the first failing run leaves a waveform file. ``check_cycles`` compares the cycles of every
+    layer and all counters with the cycle model.
+
+    Before each program the accelerator is reset, but memories keep what is there, as on a board:
+    no result may depend on it.
     """
+    if not cases:
+        return []
     build = bench.build(bench.simulator)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=bench.out)).absolute()
+    folders = [folder / f"{index:04d}" for index in range(len(cases))]
     try:
         with bench.step("integer reference"):
-            runs = stacked(images.pixels, program.images)
-            logits = _write_inputs(folder, program, runs, expected)
-        job = replace(bench.job(program, range(len(runs))), planes=tuple(planes))
-        job.save(folder)
-        if job.preloaded:
-            lines = (f"{word:08x}\n" for word in program.memory.tolist())
-            (folder / MEMORY_FILE).write_text("".join(lines))
+            logits = []
+            for own, case in zip(folders, cases, strict=True):
+                own.mkdir()
+                logits.append(_write_inputs(own, case))
+        jobs = [
+            replace(bench.job(case.program, range(len(case.runs))), planes=tuple(case.planes))
+            for case in cases
+        ]
+        # A large external memory starts with the first program; the host writes the others.
+        jobs[1:] = [replace(job, preloaded=False) for job in jobs[1:]]
+        for own, job in zip(folders, jobs, strict=True):
+            job.save(own)
+        if jobs[0].preloaded:
+            lines = (f"{word:08x}\n" for word in cases[0].program.memory.tolist())
+            (folders[0] / MEMORY_FILE).write_text("".join(lines))
         with bench.step("simulate"):
-            name = "batch" if program.images > 1 else "image"
-            results = _watched_run(bench, build, folder, bench.simulator, len(job.images), name)
-        if len(results) < len(job.images) and not (results and results[-1].error):
-            raise SimulatorError(
-                f"test bench must report every image; it ended early:\n{tail(folder / RUN_LOG)}"
-            )
-        report = make_report(
-            program,
-            bench.config,
-            results,
-            model=model or program.network,
-            simulator=bench.simulator.name,
-            labels=images.labels,
-            golden_logits=logits,
-        )
-        if check_cycles and report.error is None:
-            report.cycle_difference = _cycle_difference(bench, program, results, job.planes)
-        failed = next((result for result in results if result.error or result.mismatch), None)
-        if waves and failed is not None:
-            report.waveform = record_waves(bench, folder, job, failed)
-        report.seconds = dict(bench.seconds)
-        report.save(bench.out)
-        return report
+            name = "batch" if any(case.program.images > 1 for case in cases) else "image"
+            total = sum(len(job.images) for job in jobs)
+            results = watched_run(bench, build, folders, total, name)
+        reports = [
+            _checked(bench, case, job, own, golden, check_cycles, folders[0] / RUN_LOG)
+            for case, job, own, golden in zip(cases, jobs, results, logits, strict=True)
+        ]
+        if waves:
+            _record_first_failure(bench, folders, jobs, results, reports)
+        for report in reports:
+            report.seconds = dict(bench.seconds)
+        return reports
     finally:
-        if (folder / RUN_LOG).exists():
-            shutil.copy(folder / RUN_LOG, bench.out / RUN_LOG)
+        if (folders[0] / RUN_LOG).exists():
+            shutil.copy(folders[0] / RUN_LOG, bench.out / RUN_LOG)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checked(
+    bench: Bench,
+    case: Case,
+    job: Job,
+    results: list[ImageResult],
+    golden_logits: list[list[int]],
+    check_cycles: bool,
+    log: Path,
+) -> Report:
+    """The report of one case, which must be complete."""
+    if len(results) < len(job.images) and not (results and results[-1].error):
+        raise SimulatorError(
+            f"test bench must report every image of {case.name}; it ended early:\n{tail(log)}"
+        )
+    report = make_report(
+        case.program,
+        bench.config,
+        results,
+        model=case.name,
+        simulator=bench.simulator.name,
+        labels=case.images.labels,
+        golden_logits=golden_logits,
+    )
+    if check_cycles and report.error is None:
+        report.cycle_difference = _cycle_difference(bench, case.program, results, job.planes)
+    return report
+
+
+def _record_first_failure(
+    bench: Bench,
+    folders: list[Path],
+    jobs: list[Job],
+    results: list[list[ImageResult]],
+    reports: list[Report],
+) -> None:
+    """Leave a waveform of the first run that failed, if one did."""
+    for folder, job, own, report in zip(folders, jobs, results, reports, strict=True):
+        failed = next((result for result in own if result.error or result.mismatch), None)
+        if failed is not None:
+            report.waveform = record_waves(bench, folder, job, failed)
+            return
 
 
 def _cycle_difference(

@@ -9,7 +9,7 @@ from pathlib import Path
 from hw.config import AcceleratorConfig
 
 from .bench import Bench
-from .job import FOLDER_VARIABLE, ImageResult, Job, Window
+from .job import ImageResult, Job, Window
 
 __all__ = ["record_waves"]
 
@@ -22,7 +22,8 @@ WINDOW_AFTER = 100
 
 
 def record_waves(bench: Bench, folder: Path, job: Job, result: ImageResult) -> str:
-    """Run the failing image once more with a waveform; the file's path."""
+    """Run the failing image of the job in ``folder`` once more, alone, with a waveform; the file's
+    path."""
     window = _window(result, bench.config)
     bench.console.print(
         f"run {result.image} failed: recording a waveform of its cycles {window.first} to "
@@ -34,7 +35,7 @@ def record_waves(bench: Bench, folder: Path, job: Job, result: ImageResult) -> s
     planes = job.planes[result.image : result.image + 1]
     replace(job, images=(result.image,), window=window, planes=planes).save(folder)
     with bench.step("record waveform"):
-        simulator.run(build, folder, {FOLDER_VARIABLE: str(folder)})
+        simulator.run(build, [folder])
     final = bench.out / simulator.wave_file
     shutil.move(folder / simulator.wave_file, final)
     return str(final)

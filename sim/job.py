@@ -1,8 +1,10 @@
-"""What the parent process and the simulated test bench exchange: files in the run folder."""
+"""What the parent process and the simulated test bench exchange: files in a folder for each job."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from .trace import Geometry
 
 __all__ = [
     "ACCUMULATOR_SUFFIX",
-    "FOLDER_VARIABLE",
     "IMAGES_FILE",
     "MEMORY_FILE",
     "PROGRAM_FILE",
@@ -22,11 +23,13 @@ __all__ = [
     "ResultReader",
     "Window",
     "expected_file",
+    "folders_in_environment",
+    "folders_of_environment",
     "load_expected",
 ]
 
-FOLDER_VARIABLE = "LQFPGA_SIM_FOLDER"
-"""Environment variable with the run folder."""
+FOLDERS_VARIABLE = "LQFPGA_SIM_FOLDERS"
+"""Environment variable with the folders of the jobs, in their order."""
 ACCUMULATOR_SUFFIX = ".accumulator"
 """After a layer's name: key of its accumulators among the expected arrays."""
 JOB_FILE = "job.json"
@@ -35,6 +38,16 @@ IMAGES_FILE = "images.npy"
 MEMORY_FILE = "external.hex"
 """Words that a large external memory has from the start, one a line."""
 RESULTS_FILE = "results.jsonl"
+
+
+def folders_in_environment(folders: Sequence[Path]) -> dict[str, str]:
+    """Environment by which a test bench finds the folders of its jobs."""
+    return {FOLDERS_VARIABLE: os.pathsep.join(str(folder.absolute()) for folder in folders)}
+
+
+def folders_of_environment() -> list[Path]:
+    """The folders that :func:`folders_in_environment` was given, in the test bench."""
+    return [Path(folder) for folder in os.environ[FOLDERS_VARIABLE].split(os.pathsep)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,13 @@ import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .job import MEMORY_FILE
+from .job import MEMORY_FILE, folders_in_environment
 from .monitor import TOP, write_design
 
 if TYPE_CHECKING:
@@ -139,8 +139,13 @@ class Simulator(ABC):
                 f"{self.name} must compile the design: {error}\n{tail(log)}\nwhole log: {kept}"
             ) from error
 
-    def run(self, build: Path, folder: Path, environment: Mapping[str, str]) -> Path:
-        """Run the test bench in ``folder``; the path of the JUnit results. Blocks until the end."""
+    def run(self, build: Path, folders: Sequence[Path]) -> Path:
+        """Run the test bench with the jobs in ``folders``, one after the other.
+
+        It works in the first of them, where its log and trace are. Returns the path of the JUnit
+        results, and blocks until the end.
+        """
+        folder = folders[0]
         log = folder / RUN_LOG
         try:
             with _own_settings():
@@ -150,7 +155,7 @@ class Simulator(ABC):
                     hdl_toplevel_lang="verilog",
                     build_dir=build,
                     test_dir=folder,
-                    extra_env={**NO_REWRITING, **environment},
+                    extra_env={**NO_REWRITING, **folders_in_environment(folders)},
                     plusargs=["+preload"] if (folder / MEMORY_FILE).exists() else [],
                     results_xml=str((folder / "results.xml").absolute()),
                     log_file=log,

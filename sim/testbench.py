@@ -1,187 +1,70 @@
 """The cocotb test bench: runs in the simulator's process, as the host of the accelerator.
 
-It loads the program through the host port, stage by stage (a large external memory starts with
-it), runs every image of the job, and compares all that the trace shows with the expected arrays
-(:mod:`sim.check`). Everything that happens in every cycle is done by the design and by the monitor
-around it.
+For each job it resets the design, loads the program through the host port, stage by stage (a large
+external memory starts with it), runs every image, and compares all that the trace shows with the
+expected arrays (:mod:`sim.check`). Memories keep what the job before has left there, as on a board.
+Everything that happens in every cycle is done by the design and by the monitor around it.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
-from cocotb.triggers import (
-    ClockCycles,
-    FallingEdge,
-    ReadOnly,
-    SimTimeoutError,
-    with_timeout,
-)
+from cocotb.triggers import ClockCycles, FallingEdge
 
 from compiler.compile import image_words
 from compiler.program_file import load_program
-from hw.isa import Counter, Register, Status, Trap
-from hw.link.host_port import HostOperation
-from hw.memory.sdram_model import SdramRule
+from hw.isa import Counter, Register
 
 from .check import check_layer, check_logits
+from .host_port import Host, RunError
 from .job import (
     ACCUMULATOR_SUFFIX,
-    FOLDER_VARIABLE,
     IMAGES_FILE,
     PROGRAM_FILE,
     ImageResult,
     Job,
+    folders_of_environment,
     load_expected,
 )
-from .monitor import SDRAM_PORT, TRACE_FILE
-from .trace import Trace, layer_cycles, parse_trace
-
-PERIOD_NS = 10
-RESET_CYCLES = 4
-FLUSH_CYCLES = 4
-"""Cycles from the fall of busy until the trace file is complete."""
-START_CYCLES = 1000
-"""Longest time from a request to its effect: an answer, or that the accelerator is busy."""
-TRAP_CYCLES = 100
-"""Longest time that the accelerator needs to stop after the watchdog has run out."""
+from .monitor import TRACE_FILE
+from .trace import Geometry, Trace, layer_cycles, parse_trace
 
 
-class RunError(RuntimeError):
-    """A run that did not end as it should."""
+class TraceFile:
+    """The file that the monitor writes, read piece by piece."""
 
-
-class Host:
-    """Drives the host port at falling edges, so that rising edges see stable requests."""
-
-    def __init__(self, dut: Any) -> None:
-        self._dut = dut
-        self._falling = FallingEdge(dut.clk)
-        self._settled = ReadOnly()
-
-    async def reset(self) -> None:
-        """Start the clock and reset the design."""
-        dut = self._dut
-        dut.request_valid.value = 0
-        dut.response_ready.value = 1
-        dut.dump.value = 0
-        dut.rst.value = 1
-        Clock(dut.clk, PERIOD_NS, unit="ns").start()
-        await ClockCycles(dut.clk, RESET_CYCLES)
-        await self._falling
-        dut.rst.value = 0
-        await self._falling
-
-    async def _send(self, operation: HostOperation, items: Iterable[tuple[int, int]]) -> None:
-        """One request per cycle, as long as the design is ready."""
-        dut = self._dut
-        dut.request_operation.value = operation.value
-        dut.request_valid.value = 1
-        for address, word in items:
-            dut.request_address.value = address
-            dut.request_data.value = word
-            await self._settled
-            while not dut.request_ready.value:
-                await self._falling
-                await self._settled
-            await self._falling
-        dut.request_valid.value = 0
-
-    async def _receive(self) -> int:
-        dut = self._dut
-        for _ in range(START_CYCLES):
-            if dut.response_valid.value:
-                word = dut.response_data.value
-                if not word.is_resolvable:
-                    raise RunError(f"response must have known bits, not {word}")
-                await self._falling
-                return word.to_unsigned()
-            await self._falling
-        raise RunError(f"response must come within {START_CYCLES} cycles")
-
-    async def write_memory(self, address: int, words: Iterable[int]) -> None:
-        await self._send(HostOperation.WRITE_MEMORY, enumerate(words, address))
-
-    async def write_register(self, register: Register, word: int) -> None:
-        await self._send(HostOperation.WRITE_REGISTER, [(register.value, word)])
-
-    async def read_memory(self, address: int, count: int) -> list[int]:
-        words = []
-        for index in range(count):
-            await self._send(HostOperation.READ_MEMORY, [(address + index, 0)])
-            words.append(await self._receive())
-        return words
-
-    async def read_register(self, register: Register, offset: int = 0) -> int:
-        await self._send(HostOperation.READ_REGISTER, [(register.value + offset, 0)])
-        return await self._receive()
-
-    async def start(self, entry: int) -> None:
-        """Start a run and wait until it is under way."""
-        await self.write_register(Register.START, entry)
-        for _ in range(START_CYCLES):
-            if self._dut.busy.value:
-                return
-            await self._falling
-        raise RunError(f"accelerator must be busy within {START_CYCLES} cycles of START")
-
-    async def _until_idle(self) -> None:
-        # In an event-driven simulator a combinational `busy` may fall for no time within a step.
-        while self._dut.busy.value:
-            await FallingEdge(self._dut.busy)
-            await self._falling
-
-    async def finish(self, timeout_cycles: int) -> None:
-        """Wait for the end of the run; raise :class:`RunError` if it was not the regular one."""
-        dut = self._dut
-        limit = (timeout_cycles + TRAP_CYCLES) * PERIOD_NS
-        try:
-            await with_timeout(self._until_idle(), limit, "ns")
-        except SimTimeoutError:
-            raise RunError(f"run must end within {timeout_cycles} cycles") from None
-        await ClockCycles(dut.clk, FLUSH_CYCLES)
-        await self._falling
-        status = await self.read_register(Register.STATUS)
-        if status & Status.TRAPPED.value:
-            cause = Trap(status >> 8 & 0xFF).name
-            address = await self.read_register(Register.TRAP_ADDRESS)
-            raise RunError(f"run must not trap: {cause} at external word {address}")
-        if hasattr(dut, SDRAM_PORT) and dut.broken.value:
-            rule = SdramRule(dut.broken.value.to_unsigned()).name
-            raise RunError(f"rules of the SDRAM must hold, {rule} is broken")
-        if not status & Status.DONE.value:
-            raise RunError(f"status must be DONE after a run, not {status:#x}")
-
-
-class TestBench:
-    """The job with everything that its runs share."""
-
-    __test__ = False
-
-    def __init__(self, dut: Any, folder: Path) -> None:
-        self.folder = folder
-        self.job = Job.load(folder)
-        self.program = load_program(folder / PROGRAM_FILE)
-        self.images = np.load(folder / IMAGES_FILE, allow_pickle=False)
-        self.host = Host(dut)
-        self.dut = dut
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._position = 0
 
-    def read_trace(self) -> Trace:
+    def read(self, geometry: Geometry) -> Trace:
         """Events since the last call."""
-        with (self.folder / TRACE_FILE).open("rb") as file:
+        with self._path.open("rb") as file:
             file.seek(self._position)
             content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
         self._position += len(whole)
-        return parse_trace(whole, self.job.geometry)
+        return parse_trace(whole, geometry)
+
+
+class TestBench:
+    """A job with everything that its runs share."""
+
+    __test__ = False
+
+    def __init__(self, dut: Any, host: Host, trace: TraceFile, folder: Path) -> None:
+        self.folder = folder
+        self.job = Job.load(folder)
+        self.program = load_program(folder / PROGRAM_FILE)
+        self.images = np.load(folder / IMAGES_FILE, allow_pickle=False)
+        self.host = host
+        self.trace = trace
+        self.dut = dut
 
     async def prepare(self) -> None:
         """Reset, check the configuration, load the program, running its stages."""
@@ -202,7 +85,7 @@ class TestBench:
             # All but what the stages have overwritten is there.
             words = words[: max((len(stage.memory) for stage in self.program.stages), default=0)]
         await self.host.write_memory(0, words.tolist())
-        self.read_trace()
+        self.trace.read(self.job.geometry)
 
     async def load_image(self, image: int) -> None:
         words = image_words(self.images[image]).tolist()
@@ -230,7 +113,7 @@ class TestBench:
                 counters.append(await self.host.read_register(Register.COUNTERS, counter.value))
         except RunError as failure:
             error = str(failure)
-        trace = self.read_trace()
+        trace = self.trace.read(self.job.geometry)
         logits = self.program.logits(np.array(words, np.uint32).view(np.int32)).ravel().tolist()
         return self._result(image, trace, logits, counters, error, began)
 
@@ -288,23 +171,27 @@ class TestBench:
 
 
 @cocotb.test()
-async def runs_program_like_reference(dut: Any) -> None:
-    """Every image gives the expected tensors; fails after the last image if one did not."""
-    bench = TestBench(dut, Path(os.environ[FOLDER_VARIABLE]))
-    await bench.prepare()
-    window = bench.job.window
-    if window is not None:
-        bench.choose_planes(0)
-        await bench.record_waves(bench.job.images[0], window.first, window.last)
-        return
+async def runs_programs_like_reference(dut: Any) -> None:
+    """Every image of every job gives the expected tensors; fails after the last job if one did
+    not."""
+    folders = folders_of_environment()
+    host, trace = Host(dut), TraceFile(folders[0] / TRACE_FILE)
     failures = []
-    for run, image in enumerate(bench.job.images):
-        bench.choose_planes(run)
-        result = await bench.run_image(image)
-        result.append(bench.folder)
-        if result.error:
-            failures.append(f"image {image}: {result.error}")
-            break
-        if result.mismatch:
-            failures.append(f"image {image}: {result.mismatch}")
+    for folder in folders:
+        bench = TestBench(dut, host, trace, folder)
+        await bench.prepare()
+        window = bench.job.window
+        if window is not None:
+            bench.choose_planes(0)
+            await bench.record_waves(bench.job.images[0], window.first, window.last)
+            return
+        for run, image in enumerate(bench.job.images):
+            bench.choose_planes(run)
+            result = await bench.run_image(image)
+            result.append(folder)
+            if result.error:
+                failures.append(f"{bench.program.network}, image {image}: {result.error}")
+                break
+            if result.mismatch:
+                failures.append(f"{bench.program.network}, image {image}: {result.mismatch}")
     assert not failures, "\n".join(failures)

@@ -31,7 +31,7 @@ from sim.cycles.compare import find_difference
 from sim.cycles.model import run_program
 from sim.design import cached_verilog
 from sim.images import random_images
-from sim.job import FOLDER_VARIABLE, IMAGES_FILE, PROGRAM_FILE, ResultReader, expected_file
+from sim.job import IMAGES_FILE, PROGRAM_FILE, ResultReader, expected_file
 from sim.reference import expected_arrays
 from tests.compiler.prefix_models import prefix_networks
 
@@ -105,7 +105,7 @@ def test_parts_of_the_last_layer_are_exact_on_the_rtl_and_add_up(
         expected = next(expected_arrays(parts[number - 1], pixels[index : index + 1]))
         np.savez(expected_file(tmp_path, index), **expected)
     replace(bench.job(program, range(len(runs))), planes=runs).save(tmp_path)
-    bench.simulator.run(build, tmp_path, {FOLDER_VARIABLE: str(tmp_path)})
+    bench.simulator.run(build, [tmp_path])
     results = ResultReader(tmp_path).new()
     assert len(results) == len(runs)
     name = logits_name(network)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import json
+import io
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pytest
-from click.testing import CliRunner
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from rich.console import Console
 
+from compiler.compile import compile_network
+from compiler.program import ProgramError
 from golden import graph as ir
 from golden.export import model_bytes
 from golden.graph import Graph
+from golden.lowering import lower
 from golden.onnx_import import import_bytes
 from golden.random_models import RandomLimits, random_model
-from sim.__main__ import main
+from hw.config import preset
+from sim.bench import Bench, make_simulator
+from sim.cosimulation import Case, cosimulate_all
+from sim.design import cached_verilog
+from sim.images import random_images
+from sim.reference import expected_arrays
 
+TINY = preset("tiny")
 LIMITS = RandomLimits(image=(5, 11), channels=11, blocks=(1, 2))
-EXAMPLES = 40
+SEEDS = range(80, 120)
 LEAST_EXACT = 34
 REFUSALS = ("must fit", "pool window must be at most")
 """What the compiler may say to such a model."""
@@ -50,12 +57,6 @@ FEATURES = (
     "quantized weights in the first layer",
 )
 """Each of these must occur in some model that runs."""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all examples: the RTL is compiled once."""
-    return tmp_path_factory.mktemp("random")
 
 
 def features(graph: Graph) -> set[str]:
@@ -107,43 +108,36 @@ def weight_features(node: ir.Convolution | ir.Linear, graph: Graph) -> Iterator[
         yield "float weights in the last layer"
 
 
-def test_random_models_are_equal_on_the_rtl(folder: Path) -> None:
+def test_random_models_are_equal_on_the_rtl(tmp_path: Path) -> None:
+    cases: list[Case] = []
     reached: Counter[str] = Counter()
     refused: list[str] = []
-    exact = 0
-
-    @settings(
-        max_examples=EXAMPLES,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        # A smaller seed is not a smaller model.
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(seed=st.integers(0, 2**32 - 1))
-    def run(seed: int) -> None:
-        nonlocal exact
-        content = model_bytes(random_model(seed, LIMITS))
-        model = folder / "random.onnx"
-        model.write_bytes(content)
-        (folder / "report.json").unlink(missing_ok=True)
-        arguments = [str(model), "--preset", "tiny", "--out", str(folder), "--limit", "1"]
-        result = CliRunner(env={"SIM": "verilator", "COLUMNS": "160"}).invoke(main, arguments)
-        if result.exit_code and not (folder / "report.json").exists():
-            refused.append(f"seed {seed}: {result.output}")
-            return
-        assert result.exit_code == 0, f"seed {seed}\n{result.output}"
-        report = json.loads((folder / "report.json").read_text())
-        assert report["passed"], seed
-        assert report["values_compared"] > 0, seed
-        assert report["values_mismatched"] == 0, seed
-        exact += 1
-        reached.update(features(import_bytes(content)))
-
-    run()
-    assert exact >= LEAST_EXACT, refused
+    for seed in SEEDS:
+        graph = import_bytes(model_bytes(random_model(seed, LIMITS)))
+        network = lower(graph)
+        try:
+            program = compile_network(network, TINY)
+        except ProgramError as error:
+            refused.append(f"seed {seed}: {error}")
+            continue
+        images = random_images(program.image_shape, 1)
+        expected = expected_arrays(network, images.pixels)
+        name = f"seed {seed}"
+        cases.append(Case(program=program, images=images, expected=expected, model=name))
+        reached.update(features(graph))
+    assert len(cases) >= LEAST_EXACT, refused
     for text in refused:
         assert any(re.search(reason, text) for reason in REFUSALS), text
     missing = [feature for feature in FEATURES if not reached[feature]]
     assert not missing, dict(reached)
+    bench = Bench(
+        config=TINY,
+        simulator=make_simulator("verilator"),
+        generate=partial(cached_verilog, cache=tmp_path / "verilog"),
+        out=tmp_path,
+        console=Console(file=io.StringIO(), width=160),
+    )
+    for report in cosimulate_all(bench, cases, waves=False):
+        assert report.passed, report
+        assert report.images == 1
+        assert report.values_compared > 0
