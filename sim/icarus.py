@@ -50,5 +50,5 @@ class Icarus(Simulator):
     def sources(self, paths: list[Path]) -> list[Path]:
         return [path for path in paths if path.suffix != ".vlt"]
 
-    def runner(self) -> CocotbIcarus:
+    def runner(self, builds: Path | None = None) -> CocotbIcarus:
         return _Runner()

