@@ -69,7 +69,7 @@ flash: $(READY) ## program BOARD
 	@$(BIN)/lqfpga flash --board $(BOARD) $(ARGS)
 
 test: $(READY) ## run all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(READY) ## format check, lint, types
 	@$(BIN)/ruff format --check .
