@@ -122,7 +122,8 @@ def confirmed_table(confirmations: Sequence[Confirmation]) -> ConfirmedTable:
     """Predicted and real figures as text."""
     headings = (
         *("point", "LUT4 predicted", "real", "error", "placed", "FF predicted", "real", "error"),
-        *("BRAM predicted", "real", "mult predicted", "real", "clock", "images/s at it"),
+        *("BRAM predicted", "real", "mult predicted", "real"),
+        *("MHz predicted", "real", "error", "images/s at it"),
     )
     return ConfirmedTable(headings, [_row(entry) for entry in confirmations])
 
@@ -136,8 +137,8 @@ def _row(entry: Confirmation) -> list[str]:
             return f"{predicted:,.0f}", "", ""
         return f"{predicted:,.0f}", f"{real:,}", _error(predicted, real)
 
-    clock = entry.failure or "not routed"
     speed = entry.images_per_second
+    predicted, error = _clock_texts(entry)
     return [
         f"{entry.number}",
         *pair(area.lut4_total, entry.lut4),
@@ -145,9 +146,20 @@ def _row(entry: Confirmation) -> list[str]:
         *pair(area.ff_total, entry.ff),
         *pair(area.block_ram, entry.block_ram)[:2],
         *pair(area.multipliers, entry.multipliers)[:2],
-        clock if entry.clock_mhz is None else f"{entry.clock_mhz:.1f} MHz",
+        predicted,
+        (entry.failure or "not routed") if entry.clock_mhz is None else f"{entry.clock_mhz:.1f}",
+        error,
         "" if speed is None else f"{speed:,.1f}",
     ]
+
+
+def _clock_texts(entry: Confirmation) -> tuple[str, str]:
+    """The predicted clock and its error, as far as there are such."""
+    clock = entry.candidate.clock
+    if clock is None or not clock.is_predicted:
+        return "", ""
+    reached = entry.clock_mhz
+    return f"{clock.mhz:.1f}", "" if reached is None else f"{clock.mhz / reached - 1:+.1%}"
 
 
 def _error(predicted: float, real: int) -> str:
@@ -181,7 +193,8 @@ def print_confirmed(confirmations: Sequence[Confirmation], console: Console) -> 
         if entry.placed_lut4 is not None:
             table.add_row("", "LUT4 placed", "", f"{entry.placed_lut4:,}", "")
         if entry.clock_mhz is not None:
-            table.add_row("", "routed clock, MHz", "", f"{entry.clock_mhz:.1f}", "")
+            predicted, error = _clock_texts(entry)
+            table.add_row("", "clock, MHz", predicted, f"{entry.clock_mhz:.1f}", error)
             table.add_row("", "images/s at it", "", f"{entry.images_per_second:,.1f}", "")
         table.add_section()
     console.print(table)

@@ -27,7 +27,9 @@ from hw.board.ulx3s import Board, board
 from hw.config import AcceleratorConfig
 from sim.explore.area import AreaModel
 from sim.explore.candidate import Judge
+from sim.explore.candidate_clocks import candidate_clocks
 from sim.explore.choice import Chosen, choose, look_closely
+from sim.explore.clocks import read_clocks
 from sim.explore.evaluation import evaluate_case
 from sim.explore.measurements import read_measurements
 from sim.explore.metrics import METRICS
@@ -35,7 +37,7 @@ from sim.explore.nearest import NothingFeasible, nearest_text
 from sim.explore.page import NOT_CONFIRMED, ConfirmedTable, report_page
 from sim.explore.pictures import draw_area, draw_front, draw_parallel
 from sim.explore.question import default_question, read_question
-from sim.explore.routed import board_clocks, clocks_text, largest_routed
+from sim.explore.routed import largest_routed
 from sim.explore.search import Progress, Result, search
 from sim.explore.store import Store
 from sim.explore.tables import candidates_csv, front_latex, front_table
@@ -92,9 +94,11 @@ def run_exploration(
     console = console or _console()
     target = board(board_name)
     question = read_question(space, target) if space else default_question(target)
-    clocks = board_clocks(target, question.space.external_memories)
     fitted, _ = split(read_measurements())
-    judge = Judge(question, target, clocks, AreaModel(fitted))
+    area_model = AreaModel(fitted)
+    memories = question.space.external_memories
+    clocks = candidate_clocks(target, memories, area_model, read_clocks())
+    judge = Judge(question, target, clocks, area_model)
     network = lower(import_model(model))
     model_hash = hashlib.sha256(model.read_bytes()).hexdigest()
     with (
@@ -122,12 +126,8 @@ def run_exploration(
             seed=seed,
             on_progress=show,
         )
-    chosen = look_closely(
-        result.front, choose(result.front, CHOSEN), network, model=model.stem, clocks=clocks
-    )
-    report = _Report(
-        title=f"{model.stem} on {target.device}", caption=clocks_text(clocks), judge=judge
-    )
+    chosen = look_closely(result.front, choose(result.front, CHOSEN), network, model=model.stem)
+    report = _Report(title=f"{model.stem} on {target.device}", caption=clocks.text, judge=judge)
     report.print(console, result)
     report.write(output, result, chosen)
     if confirmed:

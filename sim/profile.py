@@ -44,7 +44,16 @@ class Clock:
     is_routed: bool
     """Reached by a placed and routed design, and not only asked for."""
     source: str
-    """Preset, or file."""
+    """Preset, file or model."""
+    is_predicted: bool = False
+    """By a model fitted on routed designs."""
+
+    @property
+    def kind(self) -> str:
+        """What the clock is, for a reader."""
+        if self.is_predicted:
+            return "predicted"
+        return "routed" if self.is_routed else "asked for, not routed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,12 +90,11 @@ def _counter_table(predicted: dict[str, int], rtl: RtlRun) -> Table:
 
 def _speed(profile: Profile) -> str:
     clock = profile.clock
-    kind = "routed" if clock.is_routed else "asked for, not routed"
     of_batch = f" ({profile.cycles:,} for {profile.batch})" if profile.batch > 1 else ""
     return (
         f"{profile.cycles_per_image:,} cycles per image{of_batch}: "
         f"{profile.images_per_second:,.1f} images/s at {clock.mhz:g} MHz "
-        f"({kind}: {clock.source}), without the transfer of images"
+        f"({clock.kind}: {clock.source}), without the transfer of images"
     )
 
 

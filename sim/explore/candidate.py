@@ -10,9 +10,10 @@ from hw.config import AcceleratorConfig
 from sim.profile import Clock
 
 from .area import Area, AreaModel
+from .candidate_clocks import CandidateClocks
 from .energy import image_energy_uj
 from .evaluation import Outcome
-from .fields import changed, external_memory
+from .fields import changed
 from .metrics import METRICS
 from .question import Question
 from .routed import is_beyond_routed
@@ -30,6 +31,8 @@ class Candidate:
     """None if the point cannot be built."""
     area: Area | None = None
     outcome: Outcome | None = None
+    clock: Clock | None = None
+    """That images/s and latency are counted at; None without a program."""
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     """By name; empty without a program."""
     problems: tuple[str, ...] = ()
@@ -68,9 +71,8 @@ class Judge:
     """Turns points and outcomes into candidates of one question."""
 
     def __init__(
-        self, question: Question, board: Board, clocks: Mapping[str, Clock], model: AreaModel
+        self, question: Question, board: Board, clocks: CandidateClocks, model: AreaModel
     ) -> None:
-        """``clocks`` has that of each external memory of the question's points."""
         self.question = question
         self.board = board
         self.clocks = clocks
@@ -100,7 +102,8 @@ class Judge:
             return Candidate(
                 point=point, config=config, area=area, outcome=outcome, problems=(outcome.reason,)
             )
-        hertz = self.clocks[external_memory(config)].mhz * 1e6
+        clock = self.clocks.clock(config, area)
+        hertz = clock.mhz * 1e6
         metrics = {
             "images_per_second": hertz * outcome.images / outcome.cycles,
             "latency_ms": 1e3 * outcome.cycles / hertz,
@@ -117,6 +120,7 @@ class Judge:
             config=config,
             area=area,
             outcome=outcome,
+            clock=clock,
             metrics=metrics,
             problems=tuple(
                 limit.text(metrics[limit.metric])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compiler.compile import compile_network
 from golden.batching import batched
 from golden.integer_network import IntegerNetwork
-from sim.profile import Clock, Profile, profile_program
+from sim.profile import Profile, profile_program
 
 from .candidate import Candidate
-from .fields import external_memory
 
 __all__ = ["Chosen", "choose", "look_closely"]
 
@@ -42,10 +41,8 @@ def look_closely(
     network: IntegerNetwork,
     *,
     model: str,
-    clocks: Mapping[str, Clock],
 ) -> list[Chosen]:
-    """Compile with all tables, run the cycle model again, and attribute the cycles; ``clocks`` are
-    by external memory.
+    """Compile with all tables, run the cycle model again, and attribute the cycles.
 
     Raises:
         ValueError: The cycles are not those of the search, which would be a defect.
@@ -56,9 +53,9 @@ def look_closely(
         config, outcome = candidate.config, candidate.outcome
         assert config is not None
         assert outcome is not None
+        assert candidate.clock is not None
         program = compile_network(batched(network, outcome.images), config)
-        clock = clocks[external_memory(config)]
-        profile = profile_program(program, config, model=model, clock=clock)
+        profile = profile_program(program, config, model=model, clock=candidate.clock)
         if profile.cycles != outcome.cycles:
             raise ValueError(
                 f"{config.name} must take {outcome.cycles:,} cycles as in the search, not "

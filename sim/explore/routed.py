@@ -100,7 +100,7 @@ def clocks_text(clocks: Mapping[str, Clock]) -> str:
 
 
 def _origin(clock: Clock) -> str:
-    return f"{'routed' if clock.is_routed else 'asked for, not routed'}: {clock.source}"
+    return f"{clock.kind}: {clock.source}"
 
 
 def largest_routed(board: Board) -> int:

@@ -176,7 +176,7 @@ def _study_name(judge: Judge, model_hash: str, seed: int) -> str:
             question.fit,
             sorted(question.limits.items()),
             judge.board.name,
-            sorted((memory, clock.mhz) for memory, clock in judge.clocks.items()),
+            judge.clocks.fingerprint,
             judge.model.fingerprint,
             seed,
         ]

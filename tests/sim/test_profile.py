@@ -160,7 +160,12 @@ def test_file_holds_the_table(tmp_path: Path) -> None:
     saved = json.loads(path.read_text())
     assert [path.name for path in path.parent.iterdir()] == ["report.json"]
     assert saved["cycles_per_image"] == profile().cycles_per_image
-    assert saved["clock"] == {"mhz": 40.0, "is_routed": False, "source": "preset ulx3s-85f"}
+    assert saved["clock"] == {
+        "mhz": 40.0,
+        "is_routed": False,
+        "source": "preset ulx3s-85f",
+        "is_predicted": False,
+    }
     layers = [LayerProfile(**layer | {"shape": tuple(layer["shape"])}) for layer in saved["layers"]]
     assert layers == profile().layers
     assert saved["rtl"] is None

@@ -15,6 +15,7 @@ from hw.board.ulx3s import board
 from hw.config import preset
 from sim.explore.area import AreaModel
 from sim.explore.candidate import Judge
+from sim.explore.candidate_clocks import CandidateClocks
 from sim.explore.fields import EXTERNAL_MEMORIES
 from sim.explore.measurements import read_measurements
 from sim.explore.question import Question
@@ -28,7 +29,7 @@ __all__ = ["CLOCK", "CLOCKS", "LIMITS", "SPACE", "judge", "model", "network", "s
 
 LIMITS = RandomLimits(image=(5, 8), channels=10, planes=3, blocks=(1, 2), kernels=(1, 2, 3))
 CLOCK = Clock(mhz=50.0, is_routed=True, source="preset ulx3s-12f")
-CLOCKS = dict.fromkeys(EXTERNAL_MEMORIES, CLOCK)
+CLOCKS = CandidateClocks(dict.fromkeys(EXTERNAL_MEMORIES, CLOCK))
 SPACE = Space(
     preset("tiny"),
     (Dimension("columns", (2, 4)), Dimension("granules", (1, 2)), Dimension("drain_lanes", (1, 4))),

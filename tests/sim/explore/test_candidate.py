@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hw.board.ulx3s import board
 from hw.config import preset
 from sim.explore.candidate import Candidate, Judge, pareto_front
+from sim.explore.candidate_clocks import CandidateClocks
 from sim.explore.evaluation import Outcome, evaluate
 from sim.explore.fields import BLOCK_RAM, with_external_memory
 from sim.explore.metrics import METRICS
@@ -62,6 +63,7 @@ def test_metrics_come_from_cycles_clock_and_area():
     outcome = evaluate(network(), preset("tiny"))
     made = judge().judge(POINT, preset("tiny"), outcome)
     assert made.is_feasible
+    assert made.clock == CLOCK
     assert made.metrics["cycles"] == outcome.cycles
     seconds = outcome.cycles / (CLOCK.mhz * 1e6)
     assert made.metrics["images_per_second"] == pytest.approx(1 / seconds)
@@ -82,7 +84,7 @@ def test_figures_of_a_batch_are_per_image_and_its_latency_that_of_the_run():
 
 
 def test_each_candidate_is_judged_at_the_clock_of_its_external_memory():
-    clocks = {BLOCK_RAM: CLOCK, "16Mx16": replace(CLOCK, mhz=25.0)}
+    clocks = CandidateClocks({BLOCK_RAM: CLOCK, "16Mx16": replace(CLOCK, mhz=25.0)})
     mixed = Judge(Question(space=SPACE), board("ulx3s-12f"), clocks, model())
     outcome = Outcome(cycles=1_000_000, counters=COUNTERS)
     block = mixed.judge(POINT, preset("tiny"), outcome)
@@ -113,3 +115,4 @@ def test_depths_that_follow_the_model_are_those_of_the_candidate():
 def test_no_program_is_a_problem_without_metrics():
     made = judge().judge(POINT, preset("tiny"), Outcome(cycles=None, reason="too deep"))
     assert (made.problems, made.metrics, made.is_feasible) == (("too deep",), {}, False)
+    assert made.clock is None

@@ -13,7 +13,7 @@ from sim.explore.page import NOT_CONFIRMED, ConfirmedTable, report_page
 from sim.explore.question import Question
 from sim.profile_pictures import COLOURS
 from tests.sim.explore.browser import find_chromium, open_chromium
-from tests.sim.explore.questions import CLOCKS, SPACE, judge, network, small_result
+from tests.sim.explore.questions import SPACE, judge, network, small_result
 
 FRONT, FEASIBLE = "#d55e00", "#56b4e9"
 CONFIRMED = ConfirmedTable(("point", "real"), [("1", "12,345")])
@@ -21,9 +21,7 @@ CONFIRMED = ConfirmedTable(("point", "real"), [("1", "12,345")])
 
 def page(title="net on a board", confirmed=NOT_CONFIRMED):
     result = small_result()
-    chosen = look_closely(
-        result.front, choose(result.front, 2), network(), model="net", clocks=CLOCKS
-    )
+    chosen = look_closely(result.front, choose(result.front, 2), network(), model="net")
     return report_page(
         judge(Question(space=SPACE, objectives=("cycles", "lut4"))),
         result,

@@ -9,14 +9,14 @@ from PIL import Image
 from sim.explore.choice import choose, look_closely
 from sim.explore.pictures import draw_area, draw_front, draw_parallel
 from sim.explore.question import Question
-from tests.sim.explore.questions import CLOCKS, SPACE, judge, network, small_result
+from tests.sim.explore.questions import SPACE, judge, network, small_result
 
 JUDGE = judge(Question(space=SPACE, objectives=("cycles", "lut4")))
 
 
 def chosen():
     front = small_result().front
-    return look_closely(front, choose(front, 2), network(), model="net", clocks=CLOCKS)
+    return look_closely(front, choose(front, 2), network(), model="net")
 
 
 DRAWINGS = {
