@@ -20,7 +20,7 @@ from hw.config import AcceleratorConfig
 
 from .area_features import FEATURES, Features, known_ff, known_lut4
 from .measurements import BLOCKS, Measurement
-from .memories import FETCH_BLOCK_RAMS, memories_of
+from .memories import memories_of
 
 __all__ = ["Area", "AreaError", "AreaModel", "AreaModelError"]
 
@@ -31,9 +31,6 @@ of their own, and passes constants through LUTs. The measured pairs are in ``doc
 
 LEAST_MEASUREMENTS = 8
 """More than any block has features."""
-
-CHANGED = ("dma", "sequencer", "memories")
-"""Blocks that take a constant number of cells more than in measurements of older gateware."""
 
 
 class AreaModelError(ValueError):
@@ -98,7 +95,6 @@ class AreaModel:
             )
         self.measurements = list(measurements)
         configs = [entry.config for entry in measurements]
-        older = [entry.is_older for entry in measurements]
         self._lut4: dict[str, np.ndarray] = {}
         self._ff: dict[str, np.ndarray] = {}
         # Relative errors count, as configurations differ by a factor of ten.
@@ -110,13 +106,9 @@ class AreaModel:
             rest = np.array(luts, float) - np.array(known, float)
             if block == "elements":
                 rest[:] = 0
-            self._lut4[block] = _least_squares(
-                _matrix(block, lut4_features, configs, older), rest, weights
-            )
+            self._lut4[block] = _least_squares(_matrix(lut4_features, configs), rest, weights)
             rest = np.array(ffs, float) - [known_ff(config, block) for config in configs]
-            self._ff[block] = _least_squares(
-                _matrix(block, ff_features, configs, older), rest, weights
-            )
+            self._ff[block] = _least_squares(_matrix(ff_features, configs), rest, weights)
 
     @property
     def fingerprint(self) -> str:
@@ -126,26 +118,18 @@ class AreaModel:
 
     def predict(self, config: AcceleratorConfig) -> Area:
         """The area of a configuration, whatever its size."""
-        return self._predict(config, is_older=False)
-
-    def _predict(self, config: AcceleratorConfig, *, is_older: bool) -> Area:
         lut4, ff = {}, {}
         for block, (lut4_features, ff_features) in FEATURES.items():
-            row = _matrix(block, lut4_features, [config], [is_older])[0]
+            row = _matrix(lut4_features, [config])[0]
             lut4[block] = known_lut4(config, block) + float(row @ self._lut4[block])
-            row = _matrix(block, ff_features, [config], [is_older])[0]
+            row = _matrix(ff_features, [config])[0]
             ff[block] = known_ff(config, block) + float(row @ self._ff[block])
         block_ram = sum(memory.block_rams for memory in memories_of(config).values())
-        return Area(
-            lut4=lut4,
-            ff=ff,
-            block_ram=block_ram - (FETCH_BLOCK_RAMS if is_older else 0),
-            multipliers=config.multipliers,
-        )
+        return Area(lut4=lut4, ff=ff, block_ram=block_ram, multipliers=config.multipliers)
 
     def compare(self, measurement: Measurement) -> AreaError:
-        """Prediction and truth of one configuration, of the gateware that was measured."""
-        area = self._predict(measurement.config, is_older=measurement.is_older)
+        """Prediction and truth of one configuration."""
+        area = self.predict(measurement.config)
         return AreaError(
             name=measurement.config.name,
             lut4=(area.lut4_total, measurement.lut4_total),
@@ -162,18 +146,9 @@ class AreaModel:
         ]
 
 
-def _matrix(
-    block: str,
-    features: Features,
-    configs: Sequence[AcceleratorConfig],
-    older: Sequence[bool],
-) -> np.ndarray:
-    """Features of each configuration; blocks that have changed since have one more for what the
-    older gateware lacks."""
-    rows = [list(features(config)) for config in configs]
-    if block in CHANGED:
-        rows = [[*row, is_older] for row, is_older in zip(rows, older, strict=True)]
-    return np.array(rows, float)
+def _matrix(features: Features, configs: Sequence[AcceleratorConfig]) -> np.ndarray:
+    """Features of each configuration."""
+    return np.array([list(features(config)) for config in configs], float)
 
 
 def _least_squares(matrix: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:

