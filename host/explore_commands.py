@@ -53,9 +53,9 @@ def explore(
     real synthesis. A space of at most --trials points is looked at as a whole, a larger one by
     NSGA-II. What does not fit the board, or has no program, is kept with the reason.
 
-    All images/s are at the clock of the board's preset, those of points with SDRAM at that of its
-    preset with SDRAM: the clock that another array reaches is not known before it is placed and
-    routed.
+    Images/s of a 12F, 25F or 45F without SDRAM are at a clock from a model fitted on real place and
+    route, all others at that of the board's preset (or its preset with SDRAM): the line below the
+    table says which, and how wrong the model is on designs that it does not know.
 
     Beside sizes a space may vary the images of a run (batch) and the external memory
     (external_memory: "block RAM", "16Mx16", "32Mx16"), and begin at a preset with SDRAM, such as
@@ -94,8 +94,7 @@ def calibrate(data: Path | None, clock: bool, only: str) -> None:
 
     Goes on with what the CSV file does not have yet of these sources and tools; a configuration
     takes one to three minutes, with --clock four to ten. Prints the errors of the model on
-    configurations that it does not know. `explore` uses the area model; the clock model is a guide
-    by itself.
+    configurations that it does not know. `explore` uses both models.
     """
     from rich.console import Console
 

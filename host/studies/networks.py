@@ -41,15 +41,15 @@ class PaperNetwork:
 NETWORKS = (
     PaperNetwork("resnet20"),
     PaperNetwork("vgg-small"),
-    PaperNetwork("alexnet"),
-    PaperNetwork("googlenet-variant"),
+    PaperNetwork("alexnet", 211),
+    PaperNetwork("googlenet-variant", 160),
     PaperNetwork("vgg-variant", 128),
     PaperNetwork("resnet18", 160),
     PaperNetwork("resnet34", 160),
     PaperNetwork("resnet50", 160),
     PaperNetwork("densenet121", 160),
 )
-"""Of the ImageNet networks only AlexNet and GoogLeNet-Variant fit ``simulation-large`` whole."""
+"""Image sizes that ``simulation-large`` holds whole, next to the codes that are pooled."""
 
 
 def integer_network(

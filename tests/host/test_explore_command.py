@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -19,9 +21,13 @@ from host.confirmation import Confirmation, confirm, confirmed_table, print_conf
 from host.tools import ToolError
 from hw.board.ulx3s import board
 from hw.config import preset
+from sim.explore.candidate_clocks import candidate_clocks
+from sim.explore.clocks import read_clocks
 from sim.explore.evaluation import evaluate
+from sim.explore.fields import BLOCK_RAM
+from sim.profile import Clock
 from tests.host.measured import fake
-from tests.sim.explore.questions import LIMITS, judge, network
+from tests.sim.explore.questions import LIMITS, judge, model, network
 
 SPACE = """
 base = "tiny"
@@ -73,7 +79,9 @@ def test_writes_the_report_its_pictures_and_tables(folder):
     assert len(rows) == 4
     assert [row["problems"] != "" for row in rows] == [False, True, False, False]
     assert "4 points (all points), 3 feasible" in result.stdout
-    assert "at 70.6 MHz, the preset's clock (routed: preset ulx3s-12f)" in result.stdout
+    assert candidate_clocks(board("ulx3s-12f"), [BLOCK_RAM], model(), read_clocks()).text in (
+        result.stdout
+    )
     again = run("--space", "space.toml")
     assert "0 evaluated now" in again.stdout
 
@@ -172,3 +180,24 @@ def test_images_per_second_are_those_of_the_routed_clock():
     made = candidate()
     real = Confirmation(number=1, candidate=made, clock_mhz=61.5)
     assert real.images_per_second == pytest.approx(61.5e6 / made.metrics["cycles"])
+
+
+def test_a_predicted_clock_stands_beside_the_one_that_was_reached():
+    clock = Clock(mhz=66.0, is_routed=False, source="clock model", is_predicted=True)
+    made = replace(candidate(), clock=clock)
+    entries = [
+        Confirmation(number=1, candidate=made, clock_mhz=60.0),
+        Confirmation(number=2, candidate=made),
+        Confirmation(number=3, candidate=candidate(), clock_mhz=60.0),
+    ]
+    table = confirmed_table(entries)
+    place = table.headings.index("MHz predicted")
+    assert [row[place : place + 3] for row in table.rows] == [
+        ["66.0", "60.0", "+10.0%"],
+        ["66.0", "not routed", ""],
+        ["", "60.0", ""],
+    ]
+    assert all(len(row) == len(table.headings) for row in table.rows)
+    text = io.StringIO()
+    print_confirmed(entries[:1], Console(file=text, width=100))
+    assert re.search(r"clock, MHz +66\.0 +60\.0 +\+10\.0%", text.getvalue())
