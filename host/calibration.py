@@ -49,7 +49,7 @@ BOARD = "ulx3s"
 """Synthesis is the same for all boards; the largest one has room for every configuration."""
 
 HELD_OUT = ("ulx3s-45f", "ulx3s-85f")
-"""Presets that are measured, but that the model is not fitted on: larger than all others."""
+"""Presets that are measured, but that the model is not fitted on."""
 
 _ARRAYS = {
     # rows, columns, granules, drain lanes, count width, comparators

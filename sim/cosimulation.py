@@ -106,7 +106,8 @@ def cosimulate_all(
     """Run compiled programs on the RTL, one after the other in one process of the simulator, and
     compare each with what it shall compute; a report for each of ``cases``.
 
-    Raises :class:`SimulatorError` if there is no result of one of them to report. With ``waves``
+    Raises :class:`SimulatorError` if there is no result of one of them to report, such as after a
+    stage of one that does not end; the others' are lost then, too. With ``waves``
     the first failing run leaves a waveform file. ``check_cycles`` compares the cycles of every
     layer and all counters with the cycle model.
 
@@ -149,8 +150,10 @@ def cosimulate_all(
             report.seconds = dict(bench.seconds)
         return reports
     finally:
-        if (folders[0] / RUN_LOG).exists():
-            shutil.copy(folders[0] / RUN_LOG, bench.out / RUN_LOG)
+        # A run that records a waveform has its log in the folder of its case.
+        logs = [own / RUN_LOG for own in folders if (own / RUN_LOG).exists()]
+        if logs:
+            shutil.copy(max(logs, key=lambda log: log.stat().st_mtime_ns), bench.out / RUN_LOG)
         shutil.rmtree(folder, ignore_errors=True)
 
 

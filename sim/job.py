@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FOLDERS_VARIABLE = "LQFPGA_SIM_FOLDERS"
-"""Environment variable with the folders of the jobs, in their order."""
+"""Environment variable with the folders of the jobs, in their order, as JSON."""
 ACCUMULATOR_SUFFIX = ".accumulator"
 """After a layer's name: key of its accumulators among the expected arrays."""
 JOB_FILE = "job.json"
@@ -42,12 +42,12 @@ RESULTS_FILE = "results.jsonl"
 
 def folders_in_environment(folders: Sequence[Path]) -> dict[str, str]:
     """Environment by which a test bench finds the folders of its jobs."""
-    return {FOLDERS_VARIABLE: os.pathsep.join(str(folder.absolute()) for folder in folders)}
+    return {FOLDERS_VARIABLE: json.dumps([str(folder.absolute()) for folder in folders])}
 
 
 def folders_of_environment() -> list[Path]:
     """The folders that :func:`folders_in_environment` was given, in the test bench."""
-    return [Path(folder) for folder in os.environ[FOLDERS_VARIABLE].split(os.pathsep)]
+    return [Path(folder) for folder in json.loads(os.environ[FOLDERS_VARIABLE])]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ finite have no quantizer."""
 
 @dataclass(frozen=True)
 class PaperNetwork:
-    """A network of the paper, at the largest image that instructions can address."""
+    """A network of the paper."""
 
     name: str
     size: int | None = None

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from compiler.program import ProgramError
+from host.calibration import split
 from hw.board.ulx3s import board
 from hw.config import preset
 from sim.explore.area import AreaModel
@@ -50,7 +51,8 @@ def run(
 ) -> Findings:
     """Cycles and images/s at W2A2 on the SDRAM preset of each board, at the routed clock of the
     preset without SDRAM."""
-    areas = AreaModel(read_measurements())
+    fitted, _ = split(read_measurements())
+    areas = AreaModel(fitted)
     points, reasons = [], []
     for entry in track(networks, "networks", console=console):
         network = integer_network(entry.name, 2, 2, size=entry.size)

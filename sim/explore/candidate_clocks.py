@@ -60,9 +60,11 @@ class CandidateClocks:
         if self.model is None or BLOCK_RAM not in self.presets:
             return clocks_text(self.presets)
         errors = [abs(entry.error) for entry in self.model.leave_one_out()]
+        fills = [entry.lut4 / entry.device_lut4 for entry in self.model.measurements]
         text = (
-            f"at clocks of the clock model ({len(errors)} routed designs, each left out in turn: "
-            f"{median(errors):.1%} wrong in the median, {max(errors):.1%} at most)"
+            f"at clocks of the clock model ({len(errors)} routed designs that fill "
+            f"{min(fills):.0%} to {max(fills):.0%} of their devices; each left out in turn: {median(errors):.1%} "
+            f"wrong in the median, {max(errors):.1%} at most)"
         )
         return f"{text}, with an SDRAM {clocks_text(others)}" if others else text
 

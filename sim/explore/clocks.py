@@ -1,8 +1,9 @@
 """Clocks that configurations reached when they were placed and routed, and a model fitted on them.
 
-The critical paths of this design are routing for the most part, so a period is that of a short path
-plus what the way across the design adds: the side of the area that the cells take, which grows with
-the square root of their number, and the detours of wires where the device is full.
+The critical paths of this design are routing for the most part, so a period may depend on the side
+of the area that the cells take, which grows with the square root of their number, and on the
+detours of wires where the device is full. The weights of both are whatever fits; with the few
+measurements that there are, they tell devices apart more than areas, and mean nothing beyond these.
 """
 
 from __future__ import annotations

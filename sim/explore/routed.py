@@ -1,7 +1,7 @@
-"""What was placed and routed so far: the only clocks that are known.
+"""What was placed and routed so far of the presets and of other arrays for their boards.
 
 ``routed.csv`` lists what README.md and docs/decisions report; an attempt that was stopped or did
-not route has no clock. There are far too few to fit a model of the clock on, so there is none.
+not route has no clock. The clock model has measurements of its own (:mod:`sim.explore.clocks`).
 """
 
 from __future__ import annotations

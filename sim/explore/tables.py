@@ -64,17 +64,23 @@ def front_table(space: Space, front: Sequence[Candidate], rows: int = 20) -> Tab
 def candidates_csv(
     space: Space, candidates: Sequence[Candidate], front: Sequence[Candidate]
 ) -> str:
-    """All candidates, infeasible ones with their reasons; ``front`` is 1 for those of the front."""
+    """All candidates, infeasible ones with their reasons; ``front`` is 1 for those of the front.
+
+    ``mhz`` is the clock of images/s and latency, ``clock`` what is known of it.
+    """
     names = [dimension.name for dimension in space.dimensions]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *METRICS, "feasible", "front", "larger_than_routed", "problems"])
+    writer.writerow(
+        [*names, *METRICS, "mhz", "clock", "feasible", "front", "larger_than_routed", "problems"]
+    )
     chosen = {id(candidate) for candidate in front}
     for candidate in candidates:
         writer.writerow(
             [
                 *(candidate.point[name] for name in names),
                 *(_number(candidate, metric) for metric in METRICS),
+                *(("", "") if (clock := candidate.clock) is None else (clock.mhz, clock.kind)),
                 int(candidate.is_feasible),
                 int(id(candidate) in chosen),
                 int(candidate.is_beyond_routed),

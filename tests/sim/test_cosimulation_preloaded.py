@@ -18,10 +18,11 @@ from golden.random_models import random_model
 from hw.config import preset
 from hw.memory.external import is_preloaded
 from sim.bench import Bench, make_simulator
-from sim.cosimulation import cosimulate
+from sim.cosimulation import Case, cosimulate, cosimulate_all
 from sim.design import cached_verilog
 from sim.images import random_images
 from sim.reference import expected_arrays
+from tests.sim.test_cosimulation_cases import wrong
 from tests.sim.test_cosimulation_stages import LIMITS
 
 TINY = preset("tiny")
@@ -57,8 +58,18 @@ def test_preloaded_programs_are_exact_on_the_rtl(
     )
     assert bench.job(program, [0]).preloaded
     images = random_images(program.image_shape, 2)
-    expected = expected_arrays(network, images.pixels)
+    expected = list(expected_arrays(network, images.pixels))
     report = cosimulate(bench, program, images, expected)
     assert report.passed, text.getvalue()
     assert report.cycle_difference is None
     assert report.values_compared > 0
+    # The first program of several starts in the memory, the host writes the second.
+    case = Case(program=program, images=images, expected=expected)
+    reports = cosimulate_all(bench, [wrong(case), wrong(case)])
+    for report in reports:
+        assert report.values_mismatched == 1
+        assert report.cycle_difference is None
+    assert [report.waveform is not None for report in reports] == [True, False]
+    second = cosimulate_all(bench, [case, wrong(case)])[1]
+    assert second.values_mismatched == 1
+    assert Path(second.waveform or "").stat().st_size > 0

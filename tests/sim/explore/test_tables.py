@@ -26,6 +26,8 @@ def test_csv_has_every_candidate_with_its_figures_or_its_reason():
         assert row["feasible"] == str(int(candidate.is_feasible))
         assert row["problems"] == "; ".join(candidate.problems)
         assert row["cycles"] == (str(candidate.metrics["cycles"]) if candidate.metrics else "")
+        clock = ("50.0", "routed") if candidate.metrics else ("", "")
+        assert (row["mhz"], row["clock"]) == clock
     assert sum(row["front"] == "1" for row in rows()) == len(result.front)
 
 
