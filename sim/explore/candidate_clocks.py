@@ -63,8 +63,8 @@ class CandidateClocks:
         fills = [entry.lut4 / entry.device_lut4 for entry in self.model.measurements]
         text = (
             f"at clocks of the clock model ({len(errors)} routed designs that fill "
-            f"{min(fills):.0%} to {max(fills):.0%} of their devices; each left out in turn: {median(errors):.1%} "
-            f"wrong in the median, {max(errors):.1%} at most)"
+            f"{min(fills):.0%} to {max(fills):.0%} of their devices; each left out in turn: "
+            f"{median(errors):.1%} wrong in the median, {max(errors):.1%} at most)"
         )
         return f"{text}, with an SDRAM {clocks_text(others)}" if others else text
 
