@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich import box
@@ -77,8 +77,9 @@ def confirm(
         out: Folder of the bitstream and its report.
         console: Where progress is shown.
     """
-    config = candidate.config
-    assert config is not None
+    assert candidate.config is not None
+    # The name is part of the design, where it has 16 characters at most.
+    config = replace(candidate.config, name=f"point{number}")
     try:
         if not route:
             real = measure(config, work=out / "work", target=board, console=console)

@@ -21,6 +21,7 @@ from host.confirmation import Confirmation, confirm, confirmed_table, print_conf
 from host.tools import ToolError
 from hw.board.ulx3s import board
 from hw.config import preset
+from hw.link.protocol import LinkIdentity
 from sim.explore.candidate_clocks import candidate_clocks
 from sim.explore.clocks import read_clocks
 from sim.explore.evaluation import evaluate
@@ -174,6 +175,22 @@ def test_what_the_tools_refuse_is_a_result(tmp_path, monkeypatch, failure):
     assert real.clock_mhz is None
     assert real.lut4 == (11 if isinstance(failure, TimingError) else None)
     assert str(failure) in confirmed_table([real]).rows[0]
+
+
+def test_a_point_is_routed_under_a_name_that_the_design_can_hold(tmp_path, monkeypatch):
+    names = []
+
+    def note(*arguments, config, **options):
+        array = config.array
+        shape = {"rows": array.rows, "columns": array.columns, "lanes": array.lanes}
+        names.append(LinkIdentity(preset=config.name, fingerprint=0, build=0, **shape).preset)
+        raise ToolError("enough")
+
+    monkeypatch.setattr(host.confirmation, "build", note)
+    made = candidate()
+    made = replace(made, config=replace(made.config, name="ulx3s-45f columns=4 granules=3"))
+    confirm(made, 12, "ulx3s-12f", board("ulx3s-12f"), route=True, out=tmp_path)
+    assert names == ["point12"]
 
 
 def test_images_per_second_are_those_of_the_routed_clock():
