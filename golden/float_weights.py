@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = [
+    "CLIPPING",
     "fewest_planes",
     "fit_float_weights",
     "float_weight_planes",

@@ -20,6 +20,7 @@ __all__ = [
     "Concat",
     "Convolution",
     "Encoding",
+    "FixedPoint",
     "Flatten",
     "FloatWeights",
     "GlobalAveragePool",
@@ -223,6 +224,17 @@ class Concat(Node):
 @dataclass(frozen=True, kw_only=True)
 class Flatten(Node):
     """[channels, height, width] to [features] in that order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedPoint(Node):
+    """``floor(x * 2**fraction + 1/2)`` limited to ``bits`` signed bits, over ``2**fraction``.
+
+    What a stored number becomes (:func:`golden.fixed_point.round_shift` and ``saturate``).
+    """
+
+    fraction: int
+    bits: int
 
 
 @dataclass(frozen=True, kw_only=True)

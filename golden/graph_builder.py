@@ -209,6 +209,12 @@ class GraphBuilder:
         """[channels, height, width] to [features] in that order."""
         return self._append("Flatten", name, [x], (int(np.prod(self._shapes[x])),), axis=1)
 
+    def fixed_point(self, name: str, x: str, fraction: int, bits: int) -> str:
+        """Rounded to ``fraction`` fraction bits, saturated to ``bits`` signed bits in all."""
+        return self._append(
+            "FixedPoint", name, [x], self._shapes[x], domain=DOMAIN, fraction=fraction, bits=bits
+        )
+
     def model(
         self,
         output: str,
@@ -227,7 +233,7 @@ class GraphBuilder:
             graph,
             opset_imports=opset_imports(),
             ir_version=IR_VERSION,
-            functions=functions(),
+            functions=functions({node.op_type for node in self._nodes}),
             producer_name="lqnets",
         )
         metadata = {"lqnets_format": str(FORMAT_VERSION), "labels": json.dumps(list(labels))}

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from golden import graph as ir
+from golden.fixed_point import signed_range
 
 __all__ = ["Replace", "execute", "quantized", "run_nodes"]
 
@@ -107,6 +108,10 @@ def _output(node: ir.Node, x: Tensor, *others: Tensor) -> Tensor:
             return torch.cat([x, *others], dim=1)
         case ir.ChannelPad():
             return functional.pad(x, (0, 0, 0, 0, node.before, node.after))
+        case ir.FixedPoint():
+            low, high = signed_range(node.bits)
+            scale = 2.0**node.fraction
+            return (x * scale + 0.5).floor().clamp(low, high) / scale
     raise TypeError(f"node must be of a known kind, not {type(node).__name__}")
 
 

@@ -104,6 +104,9 @@ WRITERS: dict[type[ir.Node], Callable[[GraphBuilder, Any, list[str]], str]] = {
         node.name, *inputs, node.before, node.after
     ),
     ir.Concat: lambda builder, node, inputs: builder.concat(node.name, inputs),
+    ir.FixedPoint: lambda builder, node, inputs: builder.fixed_point(
+        node.name, *inputs, node.fraction, node.bits
+    ),
     ir.Flatten: lambda builder, node, inputs: builder.flatten(node.name, *inputs),
 }
 """One function per kind of node: (builder, node, tensors of its inputs) -> its tensor."""

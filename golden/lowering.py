@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from golden import graph as ir
 from golden.graph import Graph, ModelError
 from golden.integer_network import (
     Arithmetic,
@@ -20,6 +21,7 @@ from golden.integer_network import (
     IntegerNetwork,
     Layer,
 )
+from golden.lowering_formats import Stored, check_demands
 from golden.lowering_match import match_layers
 from golden.lowering_plan import ConvolutionPlan, FixedTarget, Plan, StreamPlan
 from golden.lowering_pools import pool_on_codes
@@ -27,7 +29,7 @@ from golden.lowering_rounding import Rounder
 from golden.lowering_scale import Formats, range_fraction
 from golden.lowering_source import PlaneSource, SourceTable
 
-__all__ = ["LoweringOptions", "lower"]
+__all__ = ["LoweringOptions", "Prepared", "lower", "prepare", "unrounded_readers"]
 
 MAX_ROUNDS = 200
 KERNELS = range(1, 12)
@@ -71,6 +73,45 @@ def lower(
         ModelError: If the network has something that no layer can compute.
     """
     arithmetic = arithmetic or Arithmetic()
+    prepared = prepare(graph, arithmetic, options)
+    layers: list[Layer] = [
+        prepared.rounder.layer(layer, prepared.formats) for layer in prepared.plan.layers
+    ]
+    layers = pool_on_codes(layers)
+    sources = prepared.sources
+    height, width, channels = sources.image_shape
+    return IntegerNetwork(
+        name=graph.name,
+        image=ImageInput(graph.image.name, height, width, channels),
+        layers=tuple(layers),
+        concatenations=tuple(
+            Concatenation(name, tuple(sources.stored_name(part) for part in parts))
+            for name, parts in prepared.plan.concats.items()
+        ),
+        arithmetic=arithmetic,
+        labels=graph.labels,
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network whose layers and formats are found, before its numbers are rounded."""
+
+    plan: Plan
+    sources: SourceTable
+    rounder: Rounder
+    formats: Formats
+
+
+def prepare(
+    graph: Graph, arithmetic: Arithmetic | None = None, options: LoweringOptions | None = None
+) -> Prepared:
+    """Layers and formats of ``graph``.
+
+    Raises:
+        ModelError: As :func:`lower`.
+    """
+    arithmetic = arithmetic or Arithmetic()
     options = options or LoweringOptions()
     if options.ranges is not None:
         graph = replace(graph, ranges=dict(options.ranges))
@@ -79,20 +120,37 @@ def lower(
     sources = SourceTable(plan, options.fixed_point_bits, arithmetic)
     rounder = Rounder(plan, sources, arithmetic, options.weight_bits)
     formats = _choose_formats(plan, sources, rounder, arithmetic, options)
-    layers: list[Layer] = [rounder.layer(layer, formats) for layer in plan.layers]
-    layers = pool_on_codes(layers)
-    height, width, channels = sources.image_shape
-    return IntegerNetwork(
-        name=graph.name,
-        image=ImageInput(graph.image.name, height, width, channels),
-        layers=tuple(layers),
-        concatenations=tuple(
-            Concatenation(name, tuple(sources.stored_name(part) for part in parts))
-            for name, parts in plan.concats.items()
-        ),
-        arithmetic=arithmetic,
-        labels=graph.labels,
-    )
+    check_demands(plan.demands, _stored(plan, sources, formats, arithmetic))
+    return Prepared(plan, sources, rounder, formats)
+
+
+def _stored(
+    plan: Plan, sources: SourceTable, formats: Formats, arithmetic: Arithmetic
+) -> dict[str, Stored]:
+    """How every tensor of the graph is stored that is rounded."""
+    stored: dict[str, Stored] = {}
+    for layer in plan.layers:
+        branch = layer.branch
+        if isinstance(layer, ConvolutionPlan) and layer.rounds:
+            # Only a normalisation reads what was rounded; codes are made of the accumulator.
+            first = branch.first if branch is not None and branch.affine is None else ""
+            unrounded = frozenset({first} - {""})
+            fraction = formats.streams[layer.end]
+            stored[layer.end] = Stored(fraction, arithmetic.stream, unrounded)
+        if branch is not None and isinstance(branch.target, FixedTarget):
+            value = branch.target.value
+            if value not in stored:
+                fraction = formats.fixed[branch.target.tensor]
+                unrounded = unrounded_readers(plan, value)
+                stored[value] = Stored(fraction, sources[value].planes, unrounded)
+    return stored
+
+
+def unrounded_readers(plan: Plan, value: str) -> frozenset[str]:
+    """Nodes that read a value which is stored in fixed point for others, but not that form."""
+    readers = plan.graph.consumers()[value]
+    planes = (ir.Convolution, ir.Linear, ir.Concat, ir.Flatten)
+    return frozenset(node.name for node in readers if not isinstance(node, planes))
 
 
 def _check_windows(plan: Plan) -> None:
@@ -130,14 +188,16 @@ def _choose_formats(
             largest = worst[layer.end]
             if layer.end in ranges:
                 largest = min(largest, ranges[layer.end] * options.headroom)
-            formats.streams[layer.end] = range_fraction(largest, arithmetic.stream)
+            chosen = range_fraction(largest, arithmetic.stream)
+            formats.streams[layer.end] = _demanded(plan, layer.end, chosen)
         target = None if layer.branch is None else layer.branch.target
         if isinstance(target, FixedTarget):
             largest = worst[target.tensor]
             if target.value in ranges:
                 largest = min(largest, ranges[target.value])
             bits = sources[target.value].planes
-            formats.fixed[target.tensor] = range_fraction(largest, bits)
+            chosen = range_fraction(largest, bits)
+            formats.fixed[target.tensor] = _demanded(plan, target.value, chosen)
     values = [
         [sources.stored_name(part) for part in parts if sources.stored_name(part) != part]
         for parts in plan.concats.values()
@@ -153,6 +213,11 @@ def _choose_formats(
         if not formats.changed:
             return formats
     raise ModelError("scales of the residual streams must agree, but no common ones were found")
+
+
+def _demanded(plan: Plan, tensor: str, chosen: int) -> int:
+    """The fraction that the file demands of a tensor, or else ``chosen``."""
+    return plan.demands[tensor].node.fraction if tensor in plan.demands else chosen
 
 
 def _worst_cases(plan: Plan, sources: SourceTable) -> dict[str, float]:

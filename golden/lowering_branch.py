@@ -44,7 +44,8 @@ def fold_branch(
                 f"node {step.name!r}: operator between a layer and an activation must be one of "
                 f"BatchNorm, Relu, MaxPool, AveragePool, not {type(step).__name__}"
             )
-    return folder.branch(target, spatial[steps[-1].name] if steps else start)
+    shape = spatial[steps[-1].name] if steps else start
+    return folder.branch(target, shape, tuple(step.name for step in steps))
 
 
 class _Folder:
@@ -97,7 +98,7 @@ class _Folder:
             window = stride = shape[0], shape[1]
         self._pool = _trimmed(kind, window, stride, padding, shape, self._channels)
 
-    def branch(self, target: Target, shape: Spatial) -> BranchPlan:
+    def branch(self, target: Target, shape: Spatial, steps: tuple[str, ...]) -> BranchPlan:
         pool = self._pool
         affine = self._affine
         if pool is not None:
@@ -114,6 +115,7 @@ class _Folder:
             pool=pool,
             target=target,
             shape=shape,
+            steps=steps,
         )
 
 

@@ -20,6 +20,7 @@ from golden.graph import Graph, ModelError, Node
 from golden.lowering_branch import fold_branch
 from golden.lowering_chains import Chains, Matrix
 from golden.lowering_concat import split_concats
+from golden.lowering_formats import Demand, without_fixed_points
 from golden.lowering_identities import halves, insert_identities
 from golden.lowering_plan import (
     AffinePlan,
@@ -40,14 +41,15 @@ __all__ = ["match_layers"]
 
 def match_layers(graph: Graph) -> Plan:
     """Fused layers of ``graph`` in execution order."""
+    graph, demands = without_fixed_points(graph)
     graph, wide = insert_identities(split_concats(graph))
-    return _Matcher(graph).plan(frozenset(wide))
+    return _Matcher(graph).plan(frozenset(wide), demands)
 
 
 class _Matcher(Chains):
     """Makes the plan of one graph."""
 
-    def plan(self, wide: frozenset[str]) -> Plan:
+    def plan(self, wide: frozenset[str], demands: dict[str, Demand]) -> Plan:
         """All layers."""
         self._check()
         layers = [layer for name in self.chains for layer in self._layers(name)]
@@ -57,7 +59,7 @@ class _Matcher(Chains):
                 node = self.nodes[layer.source]
                 if isinstance(node, ir.Concat):
                     concats[node.name] = tuple(self._parts(node))
-        return Plan(self.graph, tuple(_ordered(layers, concats)), concats, wide)
+        return Plan(self.graph, tuple(_ordered(layers, concats)), concats, wide, demands)
 
     def _check(self) -> None:
         for node in self.graph.nodes:

@@ -6,12 +6,14 @@ formats, :mod:`golden.lowering` rounds them to integers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from golden.graph import Graph, LearnedActivation, Padding, Weights
 from golden.integer_network import PoolKind
+from golden.lowering_formats import Demand
 
 __all__ = [
     "AffinePlan",
@@ -115,11 +117,20 @@ class BranchPlan:
     target: Target
     shape: Spatial
     """Of the output."""
+    steps: tuple[str, ...]
+    """Nodes between the value and the target, in order."""
 
     @property
     def summands(self) -> int:
         """Values that the pool adds up."""
         return 1 if self.pool is None else self.pool.summands
+
+    @property
+    def first(self) -> str:
+        """The node that reads the value; empty where that is none of the branch."""
+        if self.steps:
+            return self.steps[0]
+        return self.target.tensor if isinstance(self.target, CodeTarget) else ""
 
 
 @dataclass(frozen=True)
@@ -186,3 +197,5 @@ class Plan:
     """Per concat tensor the plane tensors (graph names) it consists of, nested ones resolved."""
     wide: frozenset[str]
     """Float tensors whose fixed-point form needs the most planes that there are."""
+    demands: Mapping[str, Demand]
+    """Formats that the file demands, by tensor."""

@@ -81,7 +81,7 @@ class Rounder:
     def settle(self, layer: LayerPlan, formats: Formats) -> None:
         """Lower the formats of the tensors that ``layer`` reads and writes to what it can do."""
         if isinstance(layer, ConvolutionPlan):
-            fraction = self._fraction(layer, formats)
+            fraction = self.fraction(layer, formats)
             if layer.residual is not None:
                 halvings = 2 * (layer.residual.window - 1)
                 formats.limit_stream(layer.residual.tensor, fraction - halvings)
@@ -91,7 +91,7 @@ class Rounder:
             fraction = formats.streams[layer.source]
         if layer.branch is not None and isinstance(layer.branch.target, FixedTarget):
             if layer.branch.affine is not None:
-                fraction = self._affine_fraction(layer, layer.branch, layer.branch.affine, formats)
+                fraction = self.affine_fraction(layer, layer.branch, layer.branch.affine, formats)
             formats.limit_fixed(layer.branch.target.tensor, fraction)
 
     def layer(self, layer: LayerPlan, formats: Formats) -> Layer:
@@ -100,16 +100,16 @@ class Rounder:
             return self._stream_layer(layer, formats)
         return self._convolution(layer, formats)
 
-    def _coefficients(self, layer: ConvolutionPlan, formats: Formats) -> np.ndarray:
-        """float64 [ranges, Cout, K, planes]."""
+    def coefficients(self, layer: ConvolutionPlan, formats: Formats) -> np.ndarray:
+        """Coefficients before they are rounded, float64 [ranges, Cout, K, planes]."""
         factors = self._matrices[layer.name].factors
         parts = self._sources[layer.source].parts
         bases = np.stack([part.basis(formats.fixed) for part in parts])
         return factors[None, :, :, None] * bases[:, None, None, :]
 
-    def _fraction(self, layer: ConvolutionPlan, formats: Formats) -> int:
+    def fraction(self, layer: ConvolutionPlan, formats: Formats) -> int:
         """Fraction bits of the accumulator: the most for which the worst case fits."""
-        coefficients = self._coefficients(layer, formats)
+        coefficients = self.coefficients(layer, formats)
         _, coefficient_top = signed_range(self._arithmetic.coefficient)
         _, top = signed_range(self._arithmetic.accumulator)
         kernel = self._matrices[layer.name].planes.shape[2:4]
@@ -143,9 +143,10 @@ class Rounder:
             start = min(start, _most_for_target(branch, formats))
         return largest_fraction(fits, start, layer.name, "the worst-case sum")
 
-    def _affine_fraction(
+    def affine_fraction(
         self, layer: LayerPlan, branch: BranchPlan, affine: AffinePlan, formats: Formats
     ) -> int:
+        """Fraction bits of a normalised stream: the most for which it fits its widths."""
         stream = layer.source if isinstance(layer, StreamPlan) else layer.end
         most = _most_for_target(branch, formats)
         fraction = formats.streams[stream]
@@ -154,7 +155,7 @@ class Rounder:
         )
 
     def _convolution(self, layer: ConvolutionPlan, formats: Formats) -> ConvolutionLayer:
-        fraction = self._fraction(layer, formats)
+        fraction = self.fraction(layer, formats)
         source = self._sources[layer.source]
         matrix = self._matrices[layer.name]
         branch = layer.branch
@@ -162,7 +163,7 @@ class Rounder:
         outputs, affine = self._outputs(layer, fraction, formats)
         ranges, coefficients = _merged(
             [(part.first, part.last) for part in source.parts],
-            rounded(self._coefficients(layer, formats), fraction),
+            rounded(self.coefficients(layer, formats), fraction),
         )
         return ConvolutionLayer(
             name=layer.name,
@@ -225,7 +226,7 @@ class Rounder:
         affine: Affine | None = None
         if branch.affine is not None:
             stream = layer.source if isinstance(layer, StreamPlan) else layer.end
-            fraction = self._affine_fraction(layer, branch, branch.affine, formats)
+            fraction = self.affine_fraction(layer, branch, branch.affine, formats)
             gain = rounded(branch.affine.gain, fraction - formats.streams[stream])
             affine = Affine(gain, rounded(branch.affine.offset, fraction))
         target = branch.target

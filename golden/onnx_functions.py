@@ -9,6 +9,8 @@ holds bit i of every code, most significant bit first within a byte; a one stand
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from onnx import (
     AttributeProto,
     FunctionProto,
@@ -19,13 +21,18 @@ from onnx import (
     helper,
 )
 
+from golden.onnx_function_parts import (
+    DOMAIN,
+    OPSET,
+    attribute_constant,
+    constant,
+    function,
+    scalar,
+)
+
 __all__ = ["DOMAIN", "DOMAIN_VERSION", "IR_VERSION", "OPSET", "functions", "opset_imports"]
 
-DOMAIN = "lqnets"
 DOMAIN_VERSION = 1
-OPSET = 20
-"""Version of the standard operators, in the file and in the function bodies."""
-
 IR_VERSION = 10
 
 OFFSET = 128.0
@@ -38,70 +45,61 @@ def opset_imports() -> list[OperatorSetIdProto]:
     return [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
 
 
-def functions() -> list[FunctionProto]:
-    """All functions of the domain, in alphabetical order."""
-    return [_image_input(), _learned_activation(), _quantized_conv(), _quantized_linear()]
+def functions(used: Collection[str] = ()) -> list[FunctionProto]:
+    """The functions of a file, in alphabetical order.
 
-
-def _constant(output: str, **attribute: object) -> NodeProto:
-    return helper.make_node("Constant", [], [output], **attribute)
-
-
-def _attribute(output: str, kind: str, name: str) -> NodeProto:
-    """A constant whose value is the attribute ``name`` of the calling node."""
-    node = helper.make_node("Constant", [], [output])
-    reference = AttributeProto(
-        name=kind,
-        ref_attr_name=name,
-        type={
-            "value_int": AttributeProto.INT,
-            "value_ints": AttributeProto.INTS,
-            "value_string": AttributeProto.STRING,
-        }[kind],
-    )
-    node.attribute.append(reference)
-    return node
-
-
-def _scalar(output: str, value: float, kind: int) -> NodeProto:
-    return _constant(output, value=helper.make_tensor(output, kind, [], [value]))
-
-
-def _function(
-    name: str,
-    inputs: list[str],
-    attributes: list[str],
-    nodes: list[NodeProto],
-    text: str,
-) -> FunctionProto:
-    function = helper.make_function(
-        DOMAIN,
-        name,
-        inputs,
-        ["y"],
-        nodes,
-        [helper.make_opsetid("", OPSET)],
-        attributes,
-    )
-    function.doc_string = text
-    return function
+    Args:
+        used: Operators of the file: those that not every file has come only with it.
+    """
+    always = [_image_input(), _learned_activation(), _quantized_conv(), _quantized_linear()]
+    return [_fixed_point(), *always] if "FixedPoint" in used else always
 
 
 def _image_input() -> FunctionProto:
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["pixels"], ["planar"], perm=[0, 3, 1, 2]),
-        _scalar("offset", OFFSET, TensorProto.FLOAT),
-        _scalar("scale", SCALE, TensorProto.FLOAT),
+        scalar("offset", OFFSET, TensorProto.FLOAT),
+        scalar("scale", SCALE, TensorProto.FLOAT),
         helper.make_node("Sub", ["planar", "offset"], ["centred"]),
         helper.make_node("Div", ["centred", "scale"], ["y"]),
     ]
-    return _function(
+    return function(
         "ImageInput",
         ["images"],
         [],
         nodes,
         "Raw pixels uint8 [N,H,W,C] -> (pixel - 128) / 128, float32 [N,C,H,W].",
+    )
+
+
+def _fixed_point() -> FunctionProto:
+    nodes = [
+        scalar("two", 2.0, TensorProto.FLOAT),
+        scalar("half", 0.5, TensorProto.FLOAT),
+        scalar("one", 1.0, TensorProto.FLOAT),
+    ]
+    for name in ("fraction", "bits"):
+        nodes.append(attribute_constant(f"{name}_integer", "value_int", name))
+        nodes.append(helper.make_node("Cast", [f"{name}_integer"], [name], to=TensorProto.FLOAT))
+    nodes += [
+        helper.make_node("Pow", ["two", "fraction"], ["scale"]),
+        helper.make_node("Sub", ["bits", "one"], ["magnitude_bits"]),
+        helper.make_node("Pow", ["two", "magnitude_bits"], ["limit"]),
+        helper.make_node("Sub", ["limit", "one"], ["high"]),
+        helper.make_node("Neg", ["limit"], ["low"]),
+        helper.make_node("Mul", ["x", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "half"], ["raised"]),
+        helper.make_node("Floor", ["raised"], ["whole"]),
+        helper.make_node("Clip", ["whole", "low", "high"], ["limited"]),
+        helper.make_node("Div", ["limited", "scale"], ["y"]),
+    ]
+    return function(
+        "FixedPoint",
+        ["x"],
+        ["fraction", "bits"],
+        nodes,
+        "Rounded to a multiple of 2^-fraction, halves upward, saturated to 'bits' signed bits.",
     )
 
 
@@ -112,28 +110,28 @@ def _weight_nodes(shape: str) -> list[NodeProto]:
     """
     return [
         helper.make_node("ReduceProd", [shape], ["count"], keepdims=1),
-        _constant("last_axis", value_ints=[2]),
+        constant("last_axis", value_ints=[2]),
         helper.make_node("Unsqueeze", ["codes", "last_axis"], ["bytes"]),
-        _constant(
+        constant(
             "shifts",
             value=helper.make_tensor("shifts", TensorProto.UINT8, [8], list(range(7, -1, -1))),
         ),
         helper.make_node("BitShift", ["bytes", "shifts"], ["shifted"], direction="RIGHT"),
-        _scalar("lowest_bit", 1, TensorProto.UINT8),
+        scalar("lowest_bit", 1, TensorProto.UINT8),
         helper.make_node("BitwiseAnd", ["shifted", "lowest_bit"], ["bits"]),
-        _attribute("planes_scalar", "value_int", "weight_bits"),
-        _constant("axis_0", value_ints=[0]),
-        _constant("axis_1", value_ints=[1]),
+        attribute_constant("planes_scalar", "value_int", "weight_bits"),
+        constant("axis_0", value_ints=[0]),
+        constant("axis_1", value_ints=[1]),
         helper.make_node("Unsqueeze", ["planes_scalar", "axis_0"], ["planes"]),
-        _constant("rest", value_ints=[-1]),
+        constant("rest", value_ints=[-1]),
         helper.make_node("Concat", ["planes", "rest"], ["rows_shape"], axis=0),
         helper.make_node("Reshape", ["bits", "rows_shape"], ["rows"]),
         helper.make_node("Slice", ["rows", "axis_0", "count", "axis_1"], ["used"]),
         helper.make_node("Cast", ["used"], ["ones"], to=TensorProto.DOUBLE),
         helper.make_node("Add", ["ones", "ones"], ["doubled"]),
-        _scalar("one", 1.0, TensorProto.DOUBLE),
+        scalar("one", 1.0, TensorProto.DOUBLE),
         helper.make_node("Sub", ["doubled", "one"], ["signs"]),
-        _attribute("out_scalar", "value_int", "out_channels"),
+        attribute_constant("out_scalar", "value_int", "out_channels"),
         helper.make_node("Unsqueeze", ["out_scalar", "axis_0"], ["out"]),
         helper.make_node("Concat", ["planes", "out", "rest"], ["grouped_shape"], axis=0),
         helper.make_node("Reshape", ["signs", "grouped_shape"], ["grouped"]),
@@ -148,9 +146,9 @@ def _weight_nodes(shape: str) -> list[NodeProto]:
 
 def _channels(outputs: tuple[str, str]) -> list[NodeProto]:
     """Output and input channel counts as one-element tensors."""
-    nodes = [_constant("first_axis", value_ints=[0])]
+    nodes = [constant("first_axis", value_ints=[0])]
     for output, name in zip(outputs, ("out_channels", "in_channels"), strict=True):
-        nodes.append(_attribute(f"{output}_scalar", "value_int", name))
+        nodes.append(attribute_constant(f"{output}_scalar", "value_int", name))
         nodes.append(helper.make_node("Unsqueeze", [f"{output}_scalar", "first_axis"], [output]))
     return nodes
 
@@ -163,12 +161,12 @@ def _quantized_conv() -> FunctionProto:
         )
     nodes = [
         *_channels(("rows_out", "columns_in")),
-        _attribute("kernel", "value_ints", "kernel_shape"),
+        attribute_constant("kernel", "value_ints", "kernel_shape"),
         helper.make_node("Concat", ["rows_out", "columns_in", "kernel"], ["shape"], axis=0),
         *_weight_nodes("shape"),
         convolution,
     ]
-    return _function(
+    return function(
         "QuantizedConv",
         ["x", "codes", "basis", "bias"],
         ["kernel_shape", "strides", "pads", "weight_bits", "in_channels", "out_channels"],
@@ -185,7 +183,7 @@ def _quantized_linear() -> FunctionProto:
         *_weight_nodes("shape"),
         helper.make_node("Gemm", ["x", "weight", "bias"], ["y"], transB=1),
     ]
-    return _function(
+    return function(
         "QuantizedLinear",
         ["x", "codes", "basis", "bias"],
         ["weight_bits", "in_channels", "out_channels"],
@@ -198,26 +196,26 @@ def _quantized_linear() -> FunctionProto:
 def _level_nodes() -> list[NodeProto]:
     """Nodes that turn ``basis`` [K] into ascending float ``levels`` [2^K]."""
     return [
-        _attribute("bits_scalar", "value_int", "bits"),
-        _attribute("encoding_name", "value_string", "encoding"),
-        _scalar("zero", 0, TensorProto.INT64),
-        _scalar("one", 1, TensorProto.INT64),
-        _scalar("two", 2, TensorProto.INT64),
+        attribute_constant("bits_scalar", "value_int", "bits"),
+        attribute_constant("encoding_name", "value_string", "encoding"),
+        scalar("zero", 0, TensorProto.INT64),
+        scalar("one", 1, TensorProto.INT64),
+        scalar("two", 2, TensorProto.INT64),
         helper.make_node("Pow", ["two", "bits_scalar"], ["level_count"]),
         helper.make_node("Range", ["zero", "level_count", "one"], ["numbers"]),
         helper.make_node("Range", ["zero", "bits_scalar", "one"], ["places"]),
         helper.make_node("Pow", ["two", "places"], ["weights"]),
-        _constant("last_axis", value_ints=[1]),
-        _constant("axis_0", value_ints=[0]),
+        constant("last_axis", value_ints=[1]),
+        constant("axis_0", value_ints=[0]),
         helper.make_node("Unsqueeze", ["numbers", "last_axis"], ["number_column"]),
         helper.make_node("Div", ["number_column", "weights"], ["shifted"]),
         helper.make_node("Mod", ["shifted", "two"], ["code_bits"]),
         helper.make_node("Cast", ["code_bits"], ["ones"], to=TensorProto.DOUBLE),
-        _constant("signed_name", value_string="signed"),
+        constant("signed_name", value_string="signed"),
         helper.make_node("Equal", ["encoding_name", "signed_name"], ["is_signed"]),
-        _scalar("plain", 1.0, TensorProto.DOUBLE),
-        _scalar("twice", 2.0, TensorProto.DOUBLE),
-        _scalar("nothing", 0.0, TensorProto.DOUBLE),
+        scalar("plain", 1.0, TensorProto.DOUBLE),
+        scalar("twice", 2.0, TensorProto.DOUBLE),
+        scalar("nothing", 0.0, TensorProto.DOUBLE),
         helper.make_node("Where", ["is_signed", "twice", "plain"], ["step"]),
         helper.make_node("Where", ["is_signed", "plain", "nothing"], ["lowest"]),
         helper.make_node("Mul", ["ones", "step"], ["stepped"]),
@@ -263,13 +261,13 @@ def _search_body() -> GraphProto:
 def _learned_activation() -> FunctionProto:
     nodes = [
         *_level_nodes(),
-        _constant("ends", value_ints=[2**62]),
-        _constant("starts", value_ints=[1]),
-        _constant("minus_one", value_ints=[-1]),
+        constant("ends", value_ints=[2**62]),
+        constant("starts", value_ints=[1]),
+        constant("minus_one", value_ints=[-1]),
         helper.make_node("Slice", ["levels", "starts", "ends"], ["upper"]),
         helper.make_node("Slice", ["levels", "axis_0", "minus_one"], ["lower"]),
         helper.make_node("Add", ["upper", "lower"], ["sums"]),
-        _scalar("two_float", 2.0, TensorProto.FLOAT),
+        scalar("two_float", 2.0, TensorProto.FLOAT),
         helper.make_node("Div", ["sums", "two_float"], ["thresholds"]),
         helper.make_node("Shape", ["x"], ["shape"]),
         helper.make_node(
@@ -279,7 +277,7 @@ def _learned_activation() -> FunctionProto:
             value=helper.make_tensor("zero", TensorProto.INT64, [1], [0]),
         ),
         helper.make_node("Div", ["level_count", "two"], ["step_start"]),
-        _scalar("always", True, TensorProto.BOOL),
+        scalar("always", True, TensorProto.BOOL),
         helper.make_node(
             "Loop",
             ["bits_scalar", "always", "index_start", "step_start"],
@@ -288,7 +286,7 @@ def _learned_activation() -> FunctionProto:
         ),
         helper.make_node("Gather", ["levels", "index_end"], ["y"], axis=0),
     ]
-    return _function(
+    return function(
         "LearnedActivation",
         ["x", "basis"],
         ["bits", "encoding"],

@@ -78,7 +78,7 @@ def _check_versions(model: onnx.ModelProto) -> None:
 def _check_functions(model: onnx.ModelProto) -> None:
     """The bodies define what the nodes mean, so they must be the ones this importer knows."""
     found = {function.name: function for function in model.functions}
-    for function in functions():
+    for function in functions({node.op_type for node in model.graph.node}):
         if function.name not in found:
             raise ModelError(f"function {DOMAIN}.{function.name} must be in the file, not missing")
         if found[function.name] != function:

@@ -249,7 +249,21 @@ def _flatten(reader: NodeReader) -> Node:
     )
 
 
+def _fixed_point(reader: NodeReader) -> Node:
+    fraction, bits = reader.integer("fraction"), reader.integer("bits")
+    reader.require(abs(fraction) <= 31, f"attribute 'fraction' must be in -31..31, not {fraction}")
+    reader.require(2 <= bits <= 24, f"attribute 'bits' must be in 2..24, not {bits}")
+    return graph.FixedPoint(
+        name=reader.name,
+        inputs=reader.data(1),
+        shape=reader.shape(),
+        fraction=fraction,
+        bits=bits,
+    )
+
+
 READERS: dict[tuple[str, str], Callable[[NodeReader], Node]] = {
+    (DOMAIN, "FixedPoint"): _fixed_point,
     (DOMAIN, "ImageInput"): _image_input,
     (DOMAIN, "LearnedActivation"): _learned_activation,
     (DOMAIN, "QuantizedConv"): _quantized_convolution,

@@ -8,6 +8,7 @@ numbers, bit for bit, as one that was not.
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import torch
@@ -31,6 +32,9 @@ from golden.train_config import EpochResult, TrainConfig, first_difference
 from golden.train_log import TrainLog
 from golden.training_data import ImageSource, TrainingError
 from golden.warm_start import starting_tensors
+
+SAMPLE_BATCHES = 4
+"""Batches on which the statistics of a model without any are measured."""
 
 GPU_STEPS_AHEAD = 20
 """Steps that a GPU may be behind: only then the losses are fetched and looked at."""
@@ -117,10 +121,16 @@ class Trainer:
         )
         path = config.init
         if path is not None:
-            source = self.ranks.from_first(lambda: starting_tensors(path, network))
+            source = self.ranks.from_first(lambda: starting_tensors(path, network, self._sample))
             taken = checkpoint.take_over(network, source)
             self.report(f"started from {taken} tensors of {path}")
         return network.to(self.device, memory_format=torch.channels_last)
+
+    def _sample(self) -> Tensor:
+        """Some training images, raw pixels [N, 3, H, W], on the CPU."""
+        batches = islice(self.source.train_batches(0, self.ranks), SAMPLE_BATCHES)
+        pixels = torch.cat([pixels for pixels, _ in batches])
+        return pixels.permute(0, 3, 1, 2).cpu()
 
     def _resume(self) -> None:
         """Take over the state of the output file, if there is one."""

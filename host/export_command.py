@@ -12,6 +12,9 @@ from host.command_parameters import FILE, FOLDER
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
+
+    from golden.network import LqNetwork
 
 __all__ = ["export"]
 
@@ -49,6 +52,11 @@ CalibrationImages = Callable[[tuple[int, int, int]], "np.ndarray"]
     type=click.IntRange(2, 8),
     help="Planes of those of the layer that reads the image, if fewer: they save cycles.",
 )
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Round all numbers to such as the hardware holds: the file then computes what it does.",
+)
 @click.option("--data", "folder", type=FOLDER, help="Prepared data set, if not the cache.")
 def export(
     checkpoint: Path,
@@ -57,6 +65,7 @@ def export(
     images: Path | None,
     full_precision_bits: int,
     first_layer_bits: int | None,
+    exact: bool,
     folder: Path | None,
 ) -> None:
     """Export a trained CHECKPOINT to an ONNX file that stock onnxruntime runs.
@@ -71,6 +80,7 @@ def export(
       lqfpga export resnet20.pt -o resnet20.onnx
       lqfpga export resnet18.pt --images photos/
       lqfpga export resnet20.onnx --first-layer-bits 5 -o faster.onnx
+      lqfpga export resnet20.pt --exact -o exact.onnx
     """
     from golden.data import SIZE, load_cifar10
     from sim.images import load_images
@@ -84,12 +94,14 @@ def export(
         raise click.UsageError(f"--images must be given for images of {width} x {height} pixels")
 
     planes = {"bits": full_precision_bits, "first_layer_bits": first_layer_bits}
-    if checkpoint.suffix == ".onnx":
-        if output is None:
-            raise click.UsageError("--output must be given for a model file")
+    if checkpoint.suffix == ".onnx" and output is None:
+        raise click.UsageError("--output must be given for a model file")
+    output = output or checkpoint.with_suffix(".onnx")
+    if exact:
+        _export_exactly(checkpoint, output, calibration_images, planes)
+    elif checkpoint.suffix == ".onnx":
         _export_again(checkpoint, output, calibration_images, planes)
     else:
-        output = output or checkpoint.with_suffix(".onnx")
         _export_checkpoint(checkpoint, output, calibration_images, planes)
     click.echo(f"{output}: {output.stat().st_size} bytes")
 
@@ -98,28 +110,71 @@ def _export_checkpoint(
     checkpoint: Path, output: Path, images: CalibrationImages, planes: dict[str, int | None]
 ) -> None:
     from golden.checkpoint import load_network
-    from golden.data import SIZE
     from golden.export import export_model, round_full_precision
 
     network = load_network(checkpoint).eval()
     round_full_precision(network, **planes)
-    height, width, _ = network.image_shape
-    labels = CIFAR10_LABELS if (height, width, network.classes) == (SIZE, SIZE, 10) else ()
     pixels = images(network.image_shape)
-    export_model(network, output, labels=labels, calibration_images=pixels)
+    export_model(network, output, labels=_labels(network), calibration_images=pixels)
+
+
+def _labels(network: LqNetwork) -> tuple[str, ...]:
+    """Class names, where the network is one for CIFAR-10."""
+    from golden.data import SIZE
+
+    height, width, _ = network.image_shape
+    return CIFAR10_LABELS if (height, width, network.classes) == (SIZE, SIZE, 10) else ()
 
 
 def _export_again(
     path: Path, output: Path, images: CalibrationImages, planes: dict[str, int | None]
 ) -> None:
-    import onnx
-
     from golden.export import add_ranges, write_model
     from golden.model_rounding import round_model
+
+    model = _loaded(path)
+    round_model(model, **planes)
+    add_ranges(model, images(_image_shape(model)))
+    write_model(model, output)
+
+
+def _export_exactly(
+    path: Path, output: Path, images: CalibrationImages, planes: dict[str, int | None]
+) -> None:
+    from golden.checkpoint import load_network
+    from golden.exact_export import exact_model
+    from golden.exactness import inexact_layers
+    from golden.export import model_bytes, network_model, write_model
+    from golden.onnx_import import import_bytes
+
+    if path.suffix == ".onnx":
+        model = _loaded(path)
+    else:
+        network = load_network(path).eval()
+        model = network_model(network, _labels(network))
+    model = exact_model(model, images(_image_shape(model)), **planes)
+    rounded = inexact_layers(import_bytes(model_bytes(model)))
+    write_model(model, output)
+    if rounded:
+        for name, numbers in rounded.items():
+            click.echo(f"still rounded by the hardware: {numbers} of {name}")
+    else:
+        click.echo("no number is rounded by the hardware")
+
+
+def _loaded(path: Path) -> onnx.ModelProto:
+    """A model file, checked."""
+    import onnx
+
     from golden.onnx_import import import_model
 
-    channels, height, width = import_model(path).image.shape
-    model = onnx.load_model(path)
-    round_model(model, **planes)
-    add_ranges(model, images((height, width, channels)))
-    write_model(model, output)
+    import_model(path)
+    return onnx.load_model(path)
+
+
+def _image_shape(model: onnx.ModelProto) -> tuple[int, int, int]:
+    """Height, width and channels of the images of a checked model."""
+    height, width, channels = (
+        dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim[1:]
+    )
+    return height, width, channels
