@@ -18,6 +18,7 @@ any order. So onnxruntime, any other float engine and the hardware compute the s
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence, Set
 
 import numpy as np
@@ -31,10 +32,11 @@ from golden.exact_rounding import (
     rounded_up,
     stepped_weights,
 )
-from golden.float_weights import fewest_planes
+from golden.fixed_point import signed_range
+from golden.float_weights import fewest_planes, float_weight_planes
 from golden.graph import FloatWeights, Graph, Node, QuantizedWeights
 from golden.integer_network import Arithmetic
-from golden.lowering import LoweringOptions, Prepared, prepare, unrounded_readers
+from golden.lowering import LoweringOptions, Prepared, prepare, unrounded_readers, worst_sum
 from golden.lowering_chains import Chains, Matrix
 from golden.lowering_plan import (
     BranchPlan,
@@ -48,9 +50,6 @@ __all__ = ["exact_graph"]
 
 FLOAT_BITS = 24
 """Bits of a float32's significand, hidden one included."""
-
-PARTIAL_SUMS = 8
-"""How much larger than the largest sum seen a sum may be on its way."""
 
 GAIN_BITS = 7
 """Fraction bits of gains that a private stream leaves at least."""
@@ -84,6 +83,22 @@ def exact_graph(
     arithmetic = arithmetic or Arithmetic()
     prepared = prepare(graph, arithmetic, options)
     return _Exact(graph, originals or graph, prepared, arithmetic, options).graph()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Folded:
+    """Weights times the scale that follows them."""
+
+    weights: ir.Weights
+    basis: np.ndarray
+    """float64 [K, Cout]."""
+
+    def divided(self, powers: np.ndarray) -> ir.Weights:
+        """The weights before a scale of ``powers`` (float64 [Cout])."""
+        if isinstance(self.weights, QuantizedWeights):
+            return QuantizedWeights(self.weights.planes, self.weights.basis / powers)
+        values = self.weights.values
+        return FloatWeights(values / powers.reshape(-1, *(1,) * (values.ndim - 1)))
 
 
 class _Exact:
@@ -128,10 +143,16 @@ class _Exact:
             return
         node = self._graph.node(layer.name)
         assert isinstance(node, Matrix)
-        source = self._source_fraction(layer)
+        source, largest = self._source_basis(layer)
         fraction = min(self._prepared.rounder.fraction(layer, self._formats), self._held(layer))
+        most = signed_range(self._arithmetic.coefficient)[1] // largest
+        folded = self._folded(node, layer, fraction - source, most)
+        while np.abs(np.ldexp(folded.basis, fraction - source)).max() > most:
+            # Rounding made a product too large for a coefficient.
+            fraction -= 1
+            folded = self._folded(node, layer, fraction - source, most)
         powers = 2.0 ** np.rint(np.log2(np.where(layer.scale == 0, 1, np.abs(layer.scale))))
-        weights = self._weights(node, layer, fraction - source, powers)
+        weights = folded.divided(powers)
         offset = rounded(layer.offset, fraction)
         norms = self._folded_norms(layer)
         self._replaced[node.name] = dataclasses.replace(
@@ -139,37 +160,48 @@ class _Exact:
         )
         self._set_norms(norms, np.sign(layer.scale) * powers, offset)
 
-    def _weights(
-        self, node: Matrix, layer: ConvolutionPlan, fraction: int, powers: np.ndarray
-    ) -> ir.Weights:
-        """The weights before a scale of ``powers``: folded ones are multiples of 2**-fraction."""
+    def _folded(self, node: Matrix, layer: ConvolutionPlan, fraction: int, most: int) -> _Folded:
+        """Weights times scale, their basis in multiples of 2**-fraction, for float ones
+        ``most`` of these at most.
+        """
         gain = np.abs(layer.scale)
         weights = node.weights
         if isinstance(weights, QuantizedWeights):
             basis = rounded_up(weights.basis * gain, fraction)
-            return QuantizedWeights(weights.planes, basis / powers)
+            return _Folded(QuantizedWeights(weights.planes, basis), basis)
         planes = fewest_planes(weights.values, self._most_planes)
-        shape = (-1, *(1,) * (weights.values.ndim - 1))
         original = self._originals.node(node.name)
         assert isinstance(original, Matrix)
-        folded = original.weights.values * gain.reshape(shape)
-        return FloatWeights(stepped_weights(folded, planes, fraction) / powers.reshape(shape))
+        values = original.weights.values * gain.reshape(-1, *(1,) * (weights.values.ndim - 1))
+        stepped = stepped_weights(values, planes, fraction, most >> (planes - 1))
+        return _Folded(FloatWeights(stepped), float_weight_planes(stepped, planes)[1])
 
-    def _source_fraction(self, layer: ConvolutionPlan) -> int:
-        """Fraction bits of the basis of what a layer reads."""
-        fractions = []
+    def _source_basis(self, layer: ConvolutionPlan) -> tuple[int, int]:
+        """Fraction bits of the basis of what a layer reads, and its largest entry in these."""
+        bases = []
         for part in self._prepared.sources[layer.source].parts:
-            basis = part.basis(self._formats.fixed)
-            fractions.append(
-                fraction_of(rounded_basis(basis) if part.codes is not None else np.abs(basis))
-            )
-        return max(fractions)
+            if part.codes is not None:
+                codes = dataclasses.replace(part.codes, basis=rounded_basis(part.codes.basis))
+                part = dataclasses.replace(part, codes=codes)
+            bases.append(part.basis(self._formats.fixed))
+        fraction = max(fraction_of(basis) for basis in bases)
+        return fraction, max(int(np.abs(np.ldexp(basis, fraction)).max()) for basis in bases)
 
     def _held(self, layer: ConvolutionPlan) -> int:
-        """Fraction bits with which float32 holds the sums of a layer."""
-        ranges = self._graph.ranges
-        seen = [ranges[name] for name in self._chains.chains[layer.name] if name in ranges]
-        return FLOAT_BITS - integer_bits(PARTIAL_SUMS * max(seen, default=1.0))
+        """Fraction bits with which float32 holds every sum of a layer, in any order of its terms:
+        the bound is the largest that the inputs allow, a shortcut's the largest that is stored.
+        """
+        sources, formats = self._prepared.sources, self._formats
+        inputs = {
+            part.fixed: math.ldexp(1.0, part.planes - 1 - formats.fixed[part.fixed])
+            for part in sources[layer.source].parts
+            if part.fixed is not None
+        }
+        largest = float(worst_sum(layer, sources[layer.source], inputs).max())
+        if layer.residual is not None:
+            stream = formats.streams[layer.residual.tensor]
+            largest += math.ldexp(1.0, self._arithmetic.stream - 1 - stream)
+        return FLOAT_BITS - integer_bits(largest)
 
     def _folded_norms(self, layer: ConvolutionPlan) -> list[ir.BatchNorm]:
         """Normalisations that are part of a layer's scale, in order."""

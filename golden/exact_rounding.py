@@ -17,42 +17,48 @@ __all__ = [
     "stepped_weights",
 ]
 
-LEAST_BASIS_BITS, MOST_BASIS_BITS = 8, 12
-SMALLEST_BASIS_BITS = 6
-"""Bits of the largest entry of an activation's basis, and what the smallest one gets of them."""
+BASIS_TOLERANCE = 2.0**-8
+"""Relative error of the entries of an activation's basis; weights get the bits that are left."""
+
+BASIS_BITS = 12
+"""Most bits of the largest entry."""
 
 MOST_FRACTION = 64
 """Limit for numbers whose expansions are long, or do not end."""
 
 
 def rounded_basis(basis: np.ndarray) -> np.ndarray:
-    """The basis of an activation, on a grid that is fine enough for its smallest entry."""
+    """The basis of an activation in as few bits as its tolerance leaves it."""
     largest = np.abs(basis).max()
-    smallest = np.abs(basis[basis != 0]).min(initial=largest)
     if largest == 0:
         return basis
-    bits = math.ceil(math.log2(largest / smallest)) + SMALLEST_BASIS_BITS
-    bits = min(max(bits, LEAST_BASIS_BITS), MOST_BASIS_BITS)
-    return rounded_up(basis, bits - 1 - math.floor(math.log2(largest)))
+    fraction = -math.floor(math.log2(largest))
+    for bits in range(BASIS_BITS):
+        values = rounded_up(basis, fraction + bits)
+        if (np.abs(values - basis) <= BASIS_TOLERANCE * np.abs(basis)).all():
+            return values
+    return rounded_up(basis, fraction + BASIS_BITS - 1)
 
 
-def stepped_weights(values: np.ndarray, planes: int, fraction: int) -> np.ndarray:
-    """Weights of ``planes`` planes whose steps are multiples of ``2**-fraction``.
+def stepped_weights(
+    values: np.ndarray, planes: int, fraction: int, most: int | None = None
+) -> np.ndarray:
+    """Weights of ``planes`` planes whose steps are multiples of ``2**-fraction``, at most ``most``.
 
-    The largest |w| of a channel is on the largest number, so that
-    :func:`golden.float_weights.float_weight_planes` finds the same step. As there it may be
-    clipped for the least squared error.
+    Per channel they are odd multiples of the step with the least squared error, which clips the
+    largest |w| or is larger than that needs.
     """
     largest = 2**planes - 1
     _, basis = float_weight_planes(values, planes)
     shape = (-1, *(1,) * (values.ndim - 1))
     best, least = np.zeros_like(values), np.full(len(values), np.inf)
-    for share in CLIPPING:
-        steps = np.maximum(np.floor(np.ldexp(share * basis[0], fraction)), 1)
+    for share in (*CLIPPING, 2.0):
+        ideal = np.ldexp(np.minimum(share, 1.0) * basis[0], fraction)
+        steps = np.clip(np.floor(ideal) if share <= 1 else np.ceil(ideal), 1, most)
         step = np.ldexp(steps, -fraction).reshape(shape)
         odd = np.clip(2 * np.floor(values / (2 * step)) + 1, -largest, largest)
         error = ((odd * step - values) ** 2).reshape(len(values), -1).sum(axis=1)
-        better = error < least
+        better = (error < least) & (basis[0] > 0)
         best[better], least[better] = (odd * step)[better], error[better]
     return best
 

@@ -19,6 +19,9 @@ MANY_PLANES = 8
 CLIPPING = np.linspace(0.5, 1.0, 51)
 """Shares of a channel's largest |w| that are tried as the largest that planes stand for."""
 
+COMMON_BITS = 24
+"""Bits of the largest weight of a channel within which all weights must be multiples of a step."""
+
 FLOAT32_ROUNDING = 2.0**-22
 """Relative error of a step and of a multiple of it, both stored as float32, and some room."""
 
@@ -29,6 +32,9 @@ def float_weight_planes(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.n
     Per output channel ``w ~ step * q`` with q odd in -(2^bits - 1)..2^bits - 1 and the largest
     |w| on the largest q. Then ``q = sum_i 2^i * b_i`` with b_i in {-1,+1}.
 
+    A channel whose weights are odd multiples of some step already, exactly and not too large, has
+    that step, whether its largest |w| is on the largest q or not.
+
     Args:
         values: float64 [Cout, ...].
         bits: Number of planes.
@@ -37,13 +43,35 @@ def float_weight_planes(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.n
         Planes (bool [bits, Cout, ...], True is +1) and basis (float64 [bits, Cout]).
     """
     largest = 2**bits - 1
-    step = np.abs(values).reshape(len(values), -1).max(axis=1) / largest
+    flat = values.reshape(len(values), -1)
+    step = np.abs(flat).max(axis=1) / largest
+    for channel, weights in enumerate(flat):
+        common = common_step(weights)
+        if common is not None and np.abs(weights).max() <= largest * common:
+            step[channel] = common
     divisor = np.where(step > 0, step, 1.0).reshape(-1, *(1,) * (values.ndim - 1))
     odd = 2 * np.floor(values / (2 * divisor)) + 1
     numbers = (np.clip(odd, -largest, largest).astype(np.int64) + largest) // 2
     shifts = np.arange(bits).reshape(-1, *(1,) * values.ndim)
     planes = ((numbers >> shifts) & 1).astype(bool)
     return planes, np.ldexp(step, np.arange(bits)[:, None])
+
+
+def common_step(weights: np.ndarray) -> float | None:
+    """The largest number of which all ``weights`` are odd multiples, exactly; None if there is
+    none, or only one so small that they have more bits than planes could hold.
+    """
+    largest = np.abs(weights).max(initial=0.0)
+    if largest == 0 or not np.isfinite(largest):
+        return None
+    scaled = np.ldexp(weights, COMMON_BITS - int(np.frexp(largest)[1]))
+    integers = np.rint(scaled).astype(np.int64)
+    if not np.array_equal(scaled, integers):
+        return None
+    common = int(np.gcd.reduce(integers))
+    if not (integers // common % 2).all():
+        return None
+    return float(np.ldexp(common, int(np.frexp(largest)[1]) - COMMON_BITS))
 
 
 def round_float_weights(values: np.ndarray, bits: int) -> np.ndarray:

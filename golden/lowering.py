@@ -29,7 +29,7 @@ from golden.lowering_rounding import Rounder
 from golden.lowering_scale import Formats, range_fraction
 from golden.lowering_source import PlaneSource, SourceTable
 
-__all__ = ["LoweringOptions", "Prepared", "lower", "prepare", "unrounded_readers"]
+__all__ = ["LoweringOptions", "Prepared", "lower", "prepare", "unrounded_readers", "worst_sum"]
 
 MAX_ROUNDS = 200
 KERNELS = range(1, 12)
@@ -225,7 +225,7 @@ def _worst_cases(plan: Plan, sources: SourceTable) -> dict[str, float]:
     worst: dict[str, float] = {}
     for layer in plan.layers:
         if isinstance(layer, ConvolutionPlan):
-            largest = _worst_sum(layer, sources[layer.source], worst)
+            largest = worst_sum(layer, sources[layer.source], worst)
             if layer.residual is not None:
                 largest = largest + worst[layer.residual.tensor]
             worst[layer.end] = float(largest.max())
@@ -240,7 +240,7 @@ def _worst_cases(plan: Plan, sources: SourceTable) -> dict[str, float]:
     return worst
 
 
-def _worst_sum(
+def worst_sum(
     layer: ConvolutionPlan, source: PlaneSource, worst: Mapping[str, float]
 ) -> np.ndarray:
     """Largest possible |scale * (w * x) + offset| per channel, before the residual."""

@@ -25,6 +25,7 @@ from golden.basis_fit import fit_activation_bases
 from golden.calibration import round_up
 from golden.graph import BatchNorm, Graph, Image, LearnedActivation, Node, code_table
 from golden.graph_execution import run_nodes
+from golden.lowering_formats import without_fixed_points
 
 __all__ = ["Moments", "ReplaceActivation", "fit_activation", "measure_moments", "recalibrated"]
 
@@ -71,6 +72,9 @@ def recalibrated(
         moments: Of the original network (:func:`measure_moments`), over the same images.
         activation: What becomes of a learned activation; None leaves all as they are.
     """
+
+    # Numbers that are no longer those of the file need no longer its formats.
+    graph, _ = without_fixed_points(graph)
 
     def replaced(node: Node, x: Tensor) -> Node:
         if isinstance(node, BatchNorm) and node.name in moments:

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from golden.calibration import measure_ranges
+from golden.exact_parameters import exact_graph
 from golden.example_model import example_images
-from golden.graph import BatchNorm, Encoding, Image, LearnedActivation
+from golden.graph import BatchNorm, Encoding, FixedPoint, Image, LearnedActivation
 from golden.graph_execution import execute, run_nodes
 from golden.graph_export import WRITERS, graph_bytes
+from golden.lowering import lower
 from golden.onnx_import import import_bytes
 from golden.recalibration import fit_activation, measure_moments, recalibrated
 from golden.weight_prefix import prefix_graph
@@ -97,9 +99,21 @@ def test_a_graph_survives_its_file(family: str) -> None:
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4)
 
 
+def test_a_recalibrated_graph_has_formats_of_its_own() -> None:
+    """Those of an exact one are of its old numbers."""
+    graph = exact_graph(import_bytes(exported("resnet", 3, 2)[1]))
+    images = example_images((32, 32, 3), 16)
+    short = recalibrated(prefix_graph(graph, 1), images, measure_moments(graph, images))
+    assert any(isinstance(node, FixedPoint) for node in graph.nodes)
+    assert not any(isinstance(node, FixedPoint) for node in short.nodes)
+    assert lower(short).layers
+
+
 def test_every_kind_of_node_of_the_families_is_written() -> None:
-    nodes = (node for family in FAMILIES for node in import_bytes(exported(family, 2, 2)[1]).nodes)
-    assert {type(node) for node in nodes} - {Image} == set(WRITERS)
+    graphs = [import_bytes(exported(family, 2, 2)[1]) for family in FAMILIES]
+    exact = exact_graph(graphs[0])
+    kinds = {type(node) for graph in (*graphs, exact) for node in graph.nodes}
+    assert kinds - {Image} == set(WRITERS)
 
 
 def test_tensors_are_freed_but_the_ones_to_come_are_there() -> None:
