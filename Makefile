@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 MODEL ?= models/resnet20-cifar10-w2a2.onnx
 IMAGES ?= models/cifar10-test-8.npz
 LIMIT ?=
-PRESET ?= ulx3s-85f
+PRESET ?=
 SIM ?= verilator
 BOARD ?= ulx3s
 STUDY ?= counting lanes widths scaling peers batch
@@ -38,7 +38,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sim: $(READY) ## co-verify MODEL on the RTL, bit for bit
-	@$(BIN)/python -m sim $(MODEL) --images $(IMAGES) --preset $(PRESET) --simulator $(SIM) \
+	@$(BIN)/python -m sim $(MODEL) --images $(IMAGES) $(if $(PRESET),--preset $(PRESET)) --simulator $(SIM) \
 	  $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
 
 sim-large: $(READY) ## co-verify the networks of the paper in full size (hours; goes on where it was)
@@ -48,7 +48,7 @@ waves: $(READY) ## open the waveform of the last mismatch
 	@$(BIN)/python -m sim.waves
 
 profile: $(READY) ## show what takes MODEL's cycles, layer by layer
-	@$(BIN)/lqfpga profile $(MODEL) --preset $(PRESET) $(ARGS)
+	@$(BIN)/lqfpga profile $(MODEL) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
 
 explore: $(READY) ## search the accelerator that suits MODEL and BOARD best
 	@$(BIN)/lqfpga explore $(MODEL) --board $(BOARD) $(ARGS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sim.command_options import BATCH
+from sim.command_options import BATCH, PRESET
 
 __all__ = ["profile"]
 
@@ -16,7 +16,7 @@ PICTURES = ("profile.png", "roofline.png")
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@PRESET
 @BATCH
 @click.option("--rtl", is_flag=True, help="Simulate the gateware, too, and compare.")
 @click.option(
@@ -35,7 +35,7 @@ PICTURES = ("profile.png", "roofline.png")
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def profile(
-    model: Path, preset: str, batch: int, rtl: bool, images: int, out: Path, as_json: bool
+    model: Path, preset: str | None, batch: int, rtl: bool, images: int, out: Path, as_json: bool
 ) -> None:
     """Show where the cycles of an exported MODEL go, layer by layer.
 
@@ -53,7 +53,10 @@ def profile(
 
     from rich.console import Console
 
-    from compiler.compile import compile_model
+    from compiler.preset_choice import compile_for_preset
+    from golden.batching import batched
+    from golden.lowering import lower
+    from golden.onnx_import import import_model
     from host.routed_clock import board_clock
     from hw.config import preset as find_preset
     from sim.cosimulation import simulate
@@ -61,11 +64,15 @@ def profile(
     from sim.profile_pictures import draw_profile, draw_roofline
     from sim.profile_tables import print_profile
 
+    if preset is not None:
+        find_preset(preset)
     console, progress = Console(), Console(stderr=True)
-    config = find_preset(preset)
-    clock = board_clock(config)
     with progress.status("compile model ..."):
-        program = compile_model(model, config, images=batch)
+        network = batched(lower(import_model(model)), batch)
+        program, config, note = compile_for_preset(network, preset)
+    if note:
+        progress.print(note, markup=False, highlight=False)
+    clock = board_clock(config)
     result = profile_program(program, config, model=model.stem, clock=clock)
     if rtl:
         report = simulate(

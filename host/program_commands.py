@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from host.command_parameters import FILE, FOLDER
-from sim.command_options import BATCH
+from sim.command_options import BATCH, PRESET
 
 __all__ = ["bench", "compile_command", "disassemble", "sim"]
 
@@ -19,10 +19,10 @@ REPORT_WIDTH = 140
 
 @click.command("compile")
 @click.argument("model", type=FILE)
-@click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@PRESET
 @BATCH
 @click.option("-o", "--output", type=FILE, help="Program file; by default MODEL with .lqp.")
-def compile_command(model: Path, preset: str, batch: int, output: Path | None) -> None:
+def compile_command(model: Path, preset: str | None, batch: int, output: Path | None) -> None:
     """Compile an exported MODEL (.onnx, or QONNX of Brevitas) to a program for one configuration.
 
     With --batch, a run takes several images, at most as many as the array has columns: fully
@@ -33,12 +33,19 @@ def compile_command(model: Path, preset: str, batch: int, output: Path | None) -
       lqfpga compile resnet20.onnx --preset ulx3s-85f -o resnet20.lqp
       lqfpga compile alexnet.onnx --preset ulx3s-85f-sdram --batch 4
     """
-    from compiler.compile import compile_model
+    from compiler.preset_choice import compile_for_preset
     from compiler.program_file import save_program
+    from golden.batching import batched
+    from golden.lowering import lower
+    from golden.onnx_import import import_model
     from hw.config import preset as find_preset
 
-    config = find_preset(preset)
-    program = compile_model(model, config, images=batch)
+    if preset is not None:
+        find_preset(preset)
+    network = batched(lower(import_model(model)), batch)
+    program, config, note = compile_for_preset(network, preset)
+    if note:
+        click.echo(note, err=True)
     output = output or model.with_suffix(".lqp")
     save_program(program, output)
     stages = " + ".join(str(len(stage.memory)) for stage in program.stages) or "0"
@@ -67,7 +74,7 @@ def disassemble(program: Path) -> None:
 @click.argument("model", type=FILE)
 @click.argument("images", type=click.Path(path_type=Path), required=False)
 @click.option("--limit", type=click.IntRange(1), help="Simulate only so many images.")
-@click.option("--preset", default="ulx3s-85f", show_default=True, help="Configuration.")
+@PRESET
 @BATCH
 @click.option(
     "--simulator",
@@ -82,7 +89,7 @@ def sim(
     model: Path,
     images: Path | None,
     limit: int | None,
-    preset: str,
+    preset: str | None,
     batch: int,
     simulator: str,
     out: Path | None,

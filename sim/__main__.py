@@ -56,9 +56,8 @@ On a mismatch the file build/sim/waves.fst (or .vcd) shows the cycles around it.
     "--preset",
     "preset_name",
     type=click.Choice(sorted(PRESETS)),
-    default="ulx3s-85f",
-    show_default=True,
-    help="Size of the accelerator.",
+    help="Size of the accelerator.  [default: ulx3s-85f, or ulx3s-85f-sdram for a model that it "
+    "does not hold]",
 )
 @click.option(
     "--simulator",
@@ -81,7 +80,7 @@ def main(
     images: Path | None,
     limit: int | None,
     batch: int,
-    preset_name: str,
+    preset_name: str | None,
     simulator: str,
     out: Path,
     waves: bool,

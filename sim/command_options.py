@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["BATCH"]
+__all__ = ["BATCH", "PRESET"]
 
 BATCH = click.option(
     "--batch",
@@ -14,3 +14,10 @@ BATCH = click.option(
     help="Images that are computed at once, and share the loads of weights.",
 )
 """``batch``: int."""
+
+PRESET = click.option(
+    "--preset",
+    help="Size of the accelerator.  [default: ulx3s-85f, or ulx3s-85f-sdram for a model that it "
+    "does not hold]",
+)
+"""``preset``: str | None."""

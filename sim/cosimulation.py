@@ -221,7 +221,7 @@ def simulate(
     *,
     limit: int | None = None,
     batch: int = 1,
-    preset_name: str = "ulx3s-85f",
+    preset_name: str | None = None,
     simulator: str = "verilator",
     out: Path = OUT,
     waves: bool = True,
@@ -230,10 +230,13 @@ def simulate(
     """Co-simulate an exported model, print the tables and write ``report.json`` below ``out``.
 
     Without ``images`` the input is noise (``limit`` images of it, one batch by default). ``batch``
-    images are computed at once. Raises ``ModelError``, ``ProgramError``, ``ConfigError``,
-    ``ImageError`` or :class:`SimulatorError`.
+    images are computed at once. Without ``preset_name`` the first default preset is taken that
+    holds the model (:mod:`compiler.preset_choice`).
+
+    Raises ``ModelError``, ``ProgramError``, ``ConfigError``, ``ImageError`` or
+    :class:`SimulatorError`.
     """
-    from compiler.compile import compile_network
+    from compiler.preset_choice import DEFAULT_PRESETS, compile_for_preset
     from golden.batching import batched
     from golden.lowering import lower
     from golden.onnx_import import import_model
@@ -242,7 +245,7 @@ def simulate(
     from .reference import expected_arrays
 
     bench = Bench(
-        config=preset(preset_name),
+        config=preset(preset_name or DEFAULT_PRESETS[0]),
         simulator=make_simulator(simulator),
         generate=partial(cached_verilog, cache=out / VERILOG_FOLDER),
         out=out,
@@ -250,7 +253,10 @@ def simulate(
     )
     with bench.step("compile model"):
         network = batched(lower(import_model(model)), batch)
-        program = compile_network(network, bench.config)
+        program, config, note = compile_for_preset(network, preset_name)
+    if note:
+        bench.console.print(note, markup=False, highlight=False)
+    bench = replace(bench, config=config)
     shape = program.image_shape
     chosen = (
         load_images(images, shape, classes=program.labels, limit=limit)
