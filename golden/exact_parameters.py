@@ -12,38 +12,51 @@ from those of the float network. Here the *float* network is rounded instead, on
 * a :class:`golden.graph.FixedPoint` stands where the hardware stores a rounded number.
 
 F is as large as the accumulator allows and as float32 allows, whose 24 bits then hold every sum in
-any order. So onnxruntime, any other float engine and the hardware compute the same numbers.
+any order (the worst case, or eight times the largest sum seen where that is less). So onnxruntime,
+any other engine that adds up products in float32, and the hardware compute the same numbers.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Set
 
 import numpy as np
 
 from golden import graph as ir
+from golden.exact_norms import FoldedNorms, NormGroups, folded_summands
 from golden.exact_rounding import (
+    divided,
     fraction_of,
     integer_bits,
-    rounded,
+    nearest,
+    nearest_nonzero,
     rounded_basis,
-    rounded_up,
     stepped_weights,
 )
+from golden.exactness import check_near, largest_sum
 from golden.fixed_point import signed_range
-from golden.float_weights import fewest_planes, float_weight_planes
+from golden.float_weights import fewest_planes
 from golden.graph import FloatWeights, Graph, Node, QuantizedWeights
 from golden.integer_network import Arithmetic
-from golden.lowering import LoweringOptions, Prepared, prepare, unrounded_readers, worst_sum
-from golden.lowering_chains import Chains, Matrix
+from golden.lowering import (
+    LoweringOptions,
+    Prepared,
+    prepare,
+    unrounded_by,
+    unrounded_readers,
+)
+from golden.lowering_chains import Matrix
+from golden.lowering_formats import MOST_FRACTION, without_fixed_points
 from golden.lowering_plan import (
     BranchPlan,
     CodeTarget,
     ConvolutionPlan,
     FixedTarget,
     LayerPlan,
+    StreamPlan,
 )
 
 __all__ = ["exact_graph"]
@@ -51,8 +64,14 @@ __all__ = ["exact_graph"]
 FLOAT_BITS = 24
 """Bits of a float32's significand, hidden one included."""
 
+MARGIN = 1.2
+"""By how much rounding may raise the worst case of a sum, or the largest that is seen."""
+
 GAIN_BITS = 7
 """Fraction bits of gains that a private stream leaves at least."""
+
+LEAST_STEPS = 4
+"""Multiples of a grid that the largest step of full-precision weights must be worth."""
 
 
 def exact_graph(
@@ -63,11 +82,12 @@ def exact_graph(
 ) -> Graph:
     """The network nearest to ``graph`` that the integer network computes without rounding.
 
-    What no layer of the hardware can hold so stays as it is: operators that lowering replaces, a
-    mean over windows that are no power of two (:func:`golden.exactness.inexact_layers`).
+    What cannot be held so stays as it is (:func:`golden.exactness.inexact_layers` names it):
+    operators that lowering replaces, normalisations that several branches share or that stand
+    behind a concatenation, means over windows that are no power of two.
 
     Args:
-        graph: A network with measured ranges.
+        graph: A network with measured ranges; fixed points are chosen anew.
         originals: The same network before its full-precision weights were rounded to planes, so
             that they are rounded once.
         arithmetic: Widths.
@@ -78,27 +98,15 @@ def exact_graph(
     """
     if not graph.ranges:
         raise ir.ModelError("model must have measured ranges, which choose its formats")
-    if any(isinstance(node, ir.FixedPoint) for node in graph.nodes):
-        return graph
+    graph, _ = without_fixed_points(graph)
     arithmetic = arithmetic or Arithmetic()
     prepared = prepare(graph, arithmetic, options)
-    return _Exact(graph, originals or graph, prepared, arithmetic, options).graph()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Folded:
-    """Weights times the scale that follows them."""
-
-    weights: ir.Weights
-    basis: np.ndarray
-    """float64 [K, Cout]."""
-
-    def divided(self, powers: np.ndarray) -> ir.Weights:
-        """The weights before a scale of ``powers`` (float64 [Cout])."""
-        if isinstance(self.weights, QuantizedWeights):
-            return QuantizedWeights(self.weights.planes, self.weights.basis / powers)
-        values = self.weights.values
-        return FloatWeights(values / powers.reshape(-1, *(1,) * (values.ndim - 1)))
+    before = Prepared(
+        prepared.plan, prepared.sources, prepared.rounder, copy.deepcopy(prepared.formats)
+    )
+    exact = _Exact(graph, originals or graph, prepared, arithmetic, options).graph()
+    check_near(before, prepare(exact, arithmetic, options))
+    return exact
 
 
 class _Exact:
@@ -116,10 +124,13 @@ class _Exact:
         self._originals = originals
         self._names = {node.name for node in graph.nodes}
         self._prepared = prepared
+        self._plan = prepared.plan
+        self._sources = prepared.sources
+        self._rounder = prepared.rounder
         self._formats = prepared.formats
         self._arithmetic = arithmetic
         self._most_planes = (options or LoweringOptions()).weight_bits
-        self._chains = Chains(prepared.plan.graph)
+        self._norms = FoldedNorms(prepared.plan, self._names)
         self._replaced: dict[str, Node] = {}
         self._fixed: dict[str, ir.FixedPoint] = {}
         self._unrounded: dict[str, Set[str]] = {}
@@ -128,10 +139,9 @@ class _Exact:
         """The rounded network, still with the ranges of the given one."""
         for node in self._graph.nodes:
             if isinstance(node, ir.LearnedActivation):
-                self._replaced[node.name] = dataclasses.replace(
-                    node, basis=rounded_basis(node.basis)
-                )
-        for layer in self._prepared.plan.layers:
+                basis = rounded_basis(node.basis)
+                self._replaced[node.name] = dataclasses.replace(node, basis=basis)
+        for layer in self._plan.layers:
             if isinstance(layer, ConvolutionPlan):
                 self._convolution(layer)
             self._stores(layer)
@@ -139,154 +149,149 @@ class _Exact:
 
     def _convolution(self, layer: ConvolutionPlan) -> None:
         """Round weights, scale and offset of a layer, up to where it stores or adds."""
-        if layer.name not in self._names:
+        norms = self._norms.of_convolution(layer)
+        if layer.name not in self._names or norms is None:
             return
         node = self._graph.node(layer.name)
         assert isinstance(node, Matrix)
+        mean = folded_summands(layer)
         source, largest = self._source_basis(layer)
-        fraction = min(self._prepared.rounder.fraction(layer, self._formats), self._held(layer))
         most = signed_range(self._arithmetic.coefficient)[1] // largest
-        folded = self._folded(node, layer, fraction - source, most)
-        while np.abs(np.ldexp(folded.basis, fraction - source)).max() > most:
-            # Rounding made a product too large for a coefficient.
-            fraction -= 1
-            folded = self._folded(node, layer, fraction - source, most)
-        powers = 2.0 ** np.rint(np.log2(np.where(layer.scale == 0, 1, np.abs(layer.scale))))
-        weights = folded.divided(powers)
-        offset = rounded(layer.offset, fraction)
-        norms = self._folded_norms(layer)
+        fraction = self._rounder.fraction(layer, self._formats) - integer_bits(mean)
+        fraction = min(fraction, self._held(layer))
+        gain = np.abs(layer.scale) * mean
+        rounding = self._rounded_weights(node, gain, fraction - source, most)
+        if rounding is None:
+            return
+        weights, lowered = rounding
+        fraction -= lowered
+        if layer.rounds:
+            self._formats.limit_stream(layer.end, fraction)
+        powers = 2.0 ** np.rint(np.log2(np.where(gain == 0, 1, gain)))
+        offset = nearest(layer.offset * mean, fraction)
         self._replaced[node.name] = dataclasses.replace(
-            node, weights=weights, bias=np.zeros_like(offset) if norms else offset
+            node,
+            weights=divided(weights, powers),
+            bias=np.zeros_like(offset) if norms else offset,
         )
-        self._set_norms(norms, np.sign(layer.scale) * powers, offset)
+        self._replaced |= norms.with_map(np.sign(layer.scale) * powers, offset)
 
-    def _folded(self, node: Matrix, layer: ConvolutionPlan, fraction: int, most: int) -> _Folded:
-        """Weights times scale, their basis in multiples of 2**-fraction, for float ones
-        ``most`` of these at most.
+    def _rounded_weights(
+        self, node: Matrix, gain: np.ndarray, fraction: int, most: int
+    ) -> tuple[ir.Weights, int] | None:
+        """Weights times ``gain`` in multiples of 2**-(fraction - n), at most ``most`` of them, and
+        the number n of bits that this took; None if too few would be left.
         """
-        gain = np.abs(layer.scale)
         weights = node.weights
         if isinstance(weights, QuantizedWeights):
-            basis = rounded_up(weights.basis * gain, fraction)
-            return _Folded(QuantizedWeights(weights.planes, basis), basis)
+            folded = weights.basis * gain
+            lowered = 0
+            while np.abs(np.rint(np.ldexp(folded, fraction - lowered))).max() > most:
+                lowered += 1
+            basis = nearest_nonzero(folded, fraction - lowered)
+            return QuantizedWeights(weights.planes, basis), lowered
         planes = fewest_planes(weights.values, self._most_planes)
         original = self._originals.node(node.name)
         assert isinstance(original, Matrix)
         values = original.weights.values * gain.reshape(-1, *(1,) * (weights.values.ndim - 1))
-        stepped = stepped_weights(values, planes, fraction, most >> (planes - 1))
-        return _Folded(FloatWeights(stepped), float_weight_planes(stepped, planes)[1])
+        steps = most >> (planes - 1)
+        if steps < LEAST_STEPS:
+            return None
+        ideal = float(np.abs(values).max()) / (2**planes - 1)
+        lowered = 0
+        while math.ldexp(ideal, fraction - lowered) > steps:
+            lowered += 1
+        return FloatWeights(stepped_weights(values, planes, fraction - lowered, steps)), lowered
 
     def _source_basis(self, layer: ConvolutionPlan) -> tuple[int, int]:
         """Fraction bits of the basis of what a layer reads, and its largest entry in these."""
         bases = []
-        for part in self._prepared.sources[layer.source].parts:
+        for part in self._sources[layer.source].parts:
             if part.codes is not None:
                 codes = dataclasses.replace(part.codes, basis=rounded_basis(part.codes.basis))
                 part = dataclasses.replace(part, codes=codes)
             bases.append(part.basis(self._formats.fixed))
-        fraction = max(fraction_of(basis) for basis in bases)
-        return fraction, max(int(np.abs(np.ldexp(basis, fraction)).max()) for basis in bases)
+        fraction = max((fraction_of(basis) for basis in bases if basis.any()), default=0)
+        largest = max(np.abs(np.ldexp(basis, fraction)).max() for basis in bases)
+        return fraction, max(1, int(largest))
 
     def _held(self, layer: ConvolutionPlan) -> int:
-        """Fraction bits with which float32 holds every sum of a layer, in any order of its terms:
-        the bound is the largest that the inputs allow, a shortcut's the largest that is stored.
-        """
-        sources, formats = self._prepared.sources, self._formats
-        inputs = {
-            part.fixed: math.ldexp(1.0, part.planes - 1 - formats.fixed[part.fixed])
-            for part in sources[layer.source].parts
-            if part.fixed is not None
-        }
-        largest = float(worst_sum(layer, sources[layer.source], inputs).max())
-        if layer.residual is not None:
-            stream = formats.streams[layer.residual.tensor]
-            largest += math.ldexp(1.0, self._arithmetic.stream - 1 - stream)
-        return FLOAT_BITS - integer_bits(largest)
-
-    def _folded_norms(self, layer: ConvolutionPlan) -> list[ir.BatchNorm]:
-        """Normalisations that are part of a layer's scale, in order."""
-        chain = [self._prepared.plan.graph.node(name) for name in self._chains.chains[layer.name]]
-        norms = [node for node in chain if isinstance(node, ir.BatchNorm)]
-        if layer.branch is not None and layer.branch.affine is None:
-            norms += self._branch_norms(layer.branch)
-        return norms
-
-    def _branch_norms(self, branch: BranchPlan) -> list[ir.BatchNorm]:
-        """A branch's normalisations, in order; none if they are not all nodes of the graph."""
-        nodes = [self._prepared.plan.graph.node(name) for name in branch.steps]
-        norms = [node for node in nodes if isinstance(node, ir.BatchNorm)]
-        return norms if all(norm.name in self._names for norm in norms) else []
+        """Fraction bits with which float32 holds every sum of a layer, in any order."""
+        bound = largest_sum(self._prepared, layer, self._arithmetic)
+        return FLOAT_BITS - integer_bits(MARGIN * bound)
 
     def _stores(self, layer: LayerPlan) -> None:
         """Round what a layer stores, and the normalisation between its stream and its output."""
         branch = layer.branch
+        start = layer.source if isinstance(layer, StreamPlan) else layer.end
+        norms = None
+        if branch is not None and branch.affine is not None:
+            norms = self._norms.of_branch(branch)
         if isinstance(layer, ConvolutionPlan) and layer.rounds:
-            fraction = self._formats.streams[layer.end]
-            if not layer.store and branch is not None and branch.affine is not None:
-                fraction = min(fraction, self._affine_bits(branch) - GAIN_BITS)
-                self._formats.streams[layer.end] = fraction
-            early = branch is not None and branch.affine is None
-            unrounded = {branch.first} if branch is not None and early else set()
-            self._fix(layer.end, fraction, self._arithmetic.stream, unrounded)
+            if not layer.store and norms is not None and branch is not None:
+                self._formats.limit_stream(layer.end, self._affine_bits(branch) - GAIN_BITS)
+            unrounded = unrounded_by(self._plan, layer)
+            if unrounded is not None:
+                fraction = self._formats.streams[layer.end]
+                self._fix(layer.end, fraction, self._arithmetic.stream, unrounded)
         if branch is None:
             return
-        start = layer.end if isinstance(layer, ConvolutionPlan) else layer.source
-        if branch.affine is not None:
-            self._affine(layer, start, branch)
+        if norms is not None:
+            self._affine(start, branch, norms)
         if isinstance(branch.target, FixedTarget):
             value, fraction = branch.target.value, self._formats.fixed[branch.target.tensor]
-            bits = self._prepared.sources[value].planes
-            self._fix(value, fraction, bits, unrounded_readers(self._prepared.plan, value))
+            bits = self._sources[value].planes
+            self._fix(value, fraction, bits, unrounded_readers(self._plan, value))
 
-    def _affine(self, layer: LayerPlan, start: str, branch: BranchPlan) -> None:
+    def _affine(self, start: str, branch: BranchPlan, norms: NormGroups) -> None:
         """Round the normalisation of a stream."""
         assert branch.affine is not None
-        norms = self._branch_norms(branch)
-        stream = self._formats.streams[start]
-        fraction = min(
-            self._prepared.rounder.affine_fraction(layer, branch, branch.affine, self._formats),
-            self._affine_bits(branch),
-        )
         mean = branch.summands
-        gain = rounded_up(branch.affine.gain * mean, fraction - stream)
-        self._set_norms(norms, gain, rounded(branch.affine.offset * mean, fraction))
+        fraction = min(self._affine_fraction(other) for other in self._norms.alike(branch))
+        gain = nearest_nonzero(branch.affine.gain * mean, fraction - self._formats.streams[start])
+        self._replaced |= norms.with_map(gain, nearest(branch.affine.offset * mean, fraction))
+
+    def _affine_fraction(self, layer: LayerPlan) -> int:
+        """Fraction bits of the normalised stream of a layer's branch."""
+        branch = layer.branch
+        assert branch is not None
+        assert branch.affine is not None
+        most = self._rounder.affine_fraction(layer, branch, branch.affine, self._formats)
+        return min(most - integer_bits(branch.summands), self._affine_bits(branch))
 
     def _affine_bits(self, branch: BranchPlan) -> int:
         """Fraction bits with which float32 holds a normalised stream where it matters.
 
         In front of codes that is up to the last threshold: larger values pass it, however they
-        are rounded. A mean must hold the sum.
+        are rounded. Elsewhere it is twice what was seen; a mean must hold the sum.
         """
         assert branch.affine is not None
-        offset = float(np.abs(branch.affine.offset * branch.summands).max())
+        mean = branch.summands
+        offset = float(np.abs(branch.affine.offset * mean).max())
         if isinstance(branch.target, CodeTarget):
-            last = float(np.abs(branch.target.node.thresholds()).max())
-            return FLOAT_BITS - integer_bits(2 * last + offset)
-        seen = max((self._graph.ranges.get(name, 0.0) for name in branch.steps), default=1.0)
-        return FLOAT_BITS - integer_bits((2 * seen + offset) * branch.summands)
+            seen = float(np.abs(branch.target.node.thresholds()).max())
+        else:
+            seen = max(self._graph.ranges.get(name, math.inf) for name in branch.steps)
+        if math.isinf(seen):
+            return 0
+        return FLOAT_BITS - integer_bits((2 * seen + offset) * mean)
 
     def _fix(self, tensor: str, fraction: int, bits: int, unrounded: Set[str]) -> None:
-        """Round what is stored of a tensor, for all readers but those of the value before."""
-        if tensor in self._names and tensor not in self._fixed:
-            self._unrounded[tensor] = unrounded
-            self._fixed[tensor] = ir.FixedPoint(
-                name=f"{tensor}.stored",
-                inputs=(tensor,),
-                shape=self._graph.node(tensor).shape,
-                fraction=fraction,
-                bits=bits,
-            )
+        """Round what is stored of a tensor, for all readers but those of the value before.
 
-    def _set_norms(
-        self, norms: Sequence[ir.BatchNorm], scale: np.ndarray, offset: np.ndarray
-    ) -> None:
-        """Give the last of ``norms`` the map of all, and the others none."""
-        for norm in norms[:-1]:
-            self._replaced[norm.name] = dataclasses.replace(
-                norm, scale=np.ones_like(scale), offset=np.zeros_like(offset)
-            )
-        for norm in norms[-1:]:
-            self._replaced[norm.name] = dataclasses.replace(norm, scale=scale, offset=offset)
+        Not where the graph has no such nodes, or the format none of such numbers.
+        """
+        known = tensor in self._names and unrounded <= self._names
+        if not known or tensor in self._fixed or abs(fraction) > MOST_FRACTION:
+            return
+        self._unrounded[tensor] = unrounded
+        self._fixed[tensor] = ir.FixedPoint(
+            name=f"{tensor}.stored",
+            inputs=(tensor,),
+            shape=self._graph.node(tensor).shape,
+            fraction=fraction,
+            bits=bits,
+        )
 
     def _inserted(self) -> Graph:
         """The graph with other nodes of the same names, and fixed points behind their inputs."""

@@ -7,13 +7,15 @@ import math
 import numpy as np
 
 from golden.float_weights import CLIPPING, float_weight_planes
+from golden.graph import FloatWeights, QuantizedWeights, Weights
 
 __all__ = [
+    "divided",
     "fraction_of",
     "integer_bits",
-    "rounded",
+    "nearest",
+    "nearest_nonzero",
     "rounded_basis",
-    "rounded_up",
     "stepped_weights",
 ]
 
@@ -21,9 +23,9 @@ BASIS_TOLERANCE = 2.0**-8
 """Relative error of the entries of an activation's basis; weights get the bits that are left."""
 
 BASIS_BITS = 12
-"""Most bits of the largest entry."""
+"""Most bits of the largest entry, whatever the tolerance of small ones."""
 
-MOST_FRACTION = 64
+LONGEST = 64
 """Limit for numbers whose expansions are long, or do not end."""
 
 
@@ -34,10 +36,10 @@ def rounded_basis(basis: np.ndarray) -> np.ndarray:
         return basis
     fraction = -math.floor(math.log2(largest))
     for bits in range(BASIS_BITS):
-        values = rounded_up(basis, fraction + bits)
+        values = nearest_nonzero(basis, fraction + bits)
         if (np.abs(values - basis) <= BASIS_TOLERANCE * np.abs(basis)).all():
             return values
-    return rounded_up(basis, fraction + BASIS_BITS - 1)
+    return nearest_nonzero(basis, fraction + BASIS_BITS - 1)
 
 
 def stepped_weights(
@@ -65,11 +67,11 @@ def stepped_weights(
 
 def fraction_of(values: np.ndarray) -> int:
     """Fewest fraction bits that hold ``values``; beyond any format for most numbers."""
-    for fraction in range(-MOST_FRACTION, MOST_FRACTION):
+    for fraction in range(-LONGEST, LONGEST):
         scaled = np.ldexp(values, fraction)
         if np.array_equal(scaled, np.rint(scaled)):
             return fraction
-    return MOST_FRACTION
+    return LONGEST
 
 
 def integer_bits(largest: float) -> int:
@@ -77,12 +79,20 @@ def integer_bits(largest: float) -> int:
     return math.ceil(math.log2(largest)) if largest > 0 else 0
 
 
-def rounded(values: np.ndarray, fraction: int) -> np.ndarray:
+def nearest(values: np.ndarray, fraction: int) -> np.ndarray:
     """To the nearest multiples of ``2**-fraction``."""
     return np.ldexp(np.rint(np.ldexp(values, fraction)), -fraction)
 
 
-def rounded_up(values: np.ndarray, fraction: int) -> np.ndarray:
-    """As :func:`rounded`, but what is not zero stays so."""
+def nearest_nonzero(values: np.ndarray, fraction: int) -> np.ndarray:
+    """As :func:`nearest`, but what is not zero stays so."""
     integers = np.maximum(np.rint(np.abs(np.ldexp(values, fraction))), values != 0)
     return np.sign(values) * np.ldexp(integers, -fraction)
+
+
+def divided(weights: Weights, powers: np.ndarray) -> Weights:
+    """The weights before a scale of ``powers`` (float64 [Cout])."""
+    if isinstance(weights, QuantizedWeights):
+        return QuantizedWeights(weights.planes, weights.basis / powers)
+    values = weights.values
+    return FloatWeights(values / powers.reshape(-1, *(1,) * (values.ndim - 1)))

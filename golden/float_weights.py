@@ -32,8 +32,8 @@ def float_weight_planes(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.n
     Per output channel ``w ~ step * q`` with q odd in -(2^bits - 1)..2^bits - 1 and the largest
     |w| on the largest q. Then ``q = sum_i 2^i * b_i`` with b_i in {-1,+1}.
 
-    A channel whose weights are odd multiples of some step already, exactly and not too large, has
-    that step, whether its largest |w| is on the largest q or not.
+    Where that is not what a channel holds, but its weights are odd multiples of another step,
+    exactly and not too large, it has that step.
 
     Args:
         values: float64 [Cout, ...].
@@ -45,9 +45,9 @@ def float_weight_planes(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.n
     largest = 2**bits - 1
     flat = values.reshape(len(values), -1)
     step = np.abs(flat).max(axis=1) / largest
-    for channel, weights in enumerate(flat):
-        common = common_step(weights)
-        if common is not None and np.abs(weights).max() <= largest * common:
+    for channel in np.flatnonzero(~_are_odd(flat, step)):
+        common = common_step(flat[channel])
+        if common is not None and np.abs(flat[channel]).max() <= largest * common:
             step[channel] = common
     divisor = np.where(step > 0, step, 1.0).reshape(-1, *(1,) * (values.ndim - 1))
     odd = 2 * np.floor(values / (2 * divisor)) + 1
@@ -55,6 +55,14 @@ def float_weight_planes(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.n
     shifts = np.arange(bits).reshape(-1, *(1,) * values.ndim)
     planes = ((numbers >> shifts) & 1).astype(bool)
     return planes, np.ldexp(step, np.arange(bits)[:, None])
+
+
+def _are_odd(values: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Channels (bool [Cout]) that are odd multiples of their step, but for rounding to float32."""
+    divisor = np.where(step > 0, step, 1.0)[:, None]
+    odd = 2 * np.floor(values / (2 * divisor)) + 1
+    errors = np.abs(odd * divisor - values).max(axis=1)
+    return errors <= FLOAT32_ROUNDING * np.abs(values).max(axis=1)
 
 
 def common_step(weights: np.ndarray) -> float | None:

@@ -101,7 +101,16 @@ class GraphBuilder:
         )
 
     def linear(self, name: str, x: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
-        """Float matrix product; ``weight`` [out, in], ``bias`` [out]."""
+        """Float matrix product; ``weight`` [out, in], ``bias`` [out].
+
+        Weights that float16 holds as they are, such as exact ones, are stored so.
+        """
+        half = weight.astype(np.float16)
+        if bias is not None and np.array_equal(half.astype(np.float64), weight):
+            tensor = numpy_helper.from_array(np.ascontiguousarray(half), f"{name}.weight")
+            self._initializers.append(tensor)
+            inputs = [x, tensor.name, self._store(f"{name}.bias", bias)]
+            return self._append("HalfLinear", name, inputs, (weight.shape[0],), domain=DOMAIN)
         inputs = [x, self._store(f"{name}.weight", weight)]
         if bias is not None:
             inputs.append(self._store(f"{name}.bias", bias))

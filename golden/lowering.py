@@ -29,7 +29,15 @@ from golden.lowering_rounding import Rounder
 from golden.lowering_scale import Formats, range_fraction
 from golden.lowering_source import PlaneSource, SourceTable
 
-__all__ = ["LoweringOptions", "Prepared", "lower", "prepare", "unrounded_readers", "worst_sum"]
+__all__ = [
+    "LoweringOptions",
+    "Prepared",
+    "lower",
+    "prepare",
+    "unrounded_by",
+    "unrounded_readers",
+    "worst_sum",
+]
 
 MAX_ROUNDS = 200
 KERNELS = range(1, 12)
@@ -132,11 +140,10 @@ def _stored(
     for layer in plan.layers:
         branch = layer.branch
         if isinstance(layer, ConvolutionPlan) and layer.rounds:
-            # Only a normalisation reads what was rounded; codes are made of the accumulator.
-            first = branch.first if branch is not None and branch.affine is None else ""
-            unrounded = frozenset({first} - {""})
-            fraction = formats.streams[layer.end]
-            stored[layer.end] = Stored(fraction, arithmetic.stream, unrounded)
+            unrounded = unrounded_by(plan, layer)
+            if unrounded is not None:
+                fraction = formats.streams[layer.end]
+                stored[layer.end] = Stored(fraction, arithmetic.stream, unrounded)
         if branch is not None and isinstance(branch.target, FixedTarget):
             value = branch.target.value
             if value not in stored:
@@ -146,11 +153,31 @@ def _stored(
     return stored
 
 
+def unrounded_by(plan: Plan, layer: ConvolutionPlan) -> frozenset[str] | None:
+    """Nodes that read a layer's accumulator before its stream is rounded.
+
+    Only a normalisation reads what was rounded; codes are made of the accumulator. None if one
+    node reads both, for two branches.
+    """
+    branch = layer.branch
+    if branch is None or branch.affine is not None or not branch.first:
+        return frozenset()
+    others = (other for other in plan.layers if isinstance(other, StreamPlan))
+    if any(o.source == layer.end and o.branch.first == branch.first for o in others):
+        return None
+    return frozenset({branch.first})
+
+
 def unrounded_readers(plan: Plan, value: str) -> frozenset[str]:
     """Nodes that read a value which is stored in fixed point for others, but not that form."""
-    readers = plan.graph.consumers()[value]
-    planes = (ir.Convolution, ir.Linear, ir.Concat, ir.Flatten)
-    return frozenset(node.name for node in readers if not isinstance(node, planes))
+    readers = plan.graph.consumers()
+
+    def reads_planes(node: ir.Node) -> bool:
+        if isinstance(node, ir.Flatten):
+            return all(reads_planes(reader) for reader in readers[node.name])
+        return isinstance(node, ir.Convolution | ir.Linear | ir.Concat)
+
+    return frozenset(node.name for node in readers[value] if not reads_planes(node))
 
 
 def _check_windows(plan: Plan) -> None:

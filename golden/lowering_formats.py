@@ -12,7 +12,10 @@ from collections.abc import Mapping
 
 from golden.graph import FixedPoint, Graph, ModelError
 
-__all__ = ["Demand", "Stored", "check_demands", "without_fixed_points"]
+__all__ = ["MOST_FRACTION", "Demand", "Stored", "check_demands", "without_fixed_points"]
+
+MOST_FRACTION = 31
+"""Fraction bits of a fixed point, positive or negative."""
 
 
 @dataclasses.dataclass(frozen=True)

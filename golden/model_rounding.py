@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from golden.float_weights import rounded_weights
 from golden.graph import ModelError
@@ -36,6 +36,8 @@ def round_model(
     weights = {entry.name: entry for entry in model.graph.initializer}
     images = {node.output[0] for node in model.graph.node if node.op_type == "ImageInput"}
     for node in model.graph.node:
+        if node.op_type == "HalfLinear":
+            _widen(node, weights[node.input[1]])
         if node.op_type in FULL_PRECISION:
             is_first = node.input[0] in images and first_layer_bits is not None
             stored = weights[node.input[1]]
@@ -43,3 +45,11 @@ def round_model(
             rounded = rounded_weights(values, first_layer_bits if is_first else bits)
             if not np.array_equal(rounded, values):
                 stored.CopyFrom(numpy_helper.from_array(rounded.astype(np.float32), stored.name))
+
+
+def _widen(node: onnx.NodeProto, weights: onnx.TensorProto) -> None:
+    """Make of a matrix product with float16 weights one with float32 weights, which holds any."""
+    node.op_type, node.domain = "Gemm", ""
+    node.attribute.append(helper.make_attribute("transB", 1))
+    values = numpy_helper.to_array(weights).astype(np.float32)
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))

@@ -52,7 +52,9 @@ def functions(used: Collection[str] = ()) -> list[FunctionProto]:
         used: Operators of the file: those that not every file has come only with it.
     """
     always = [_image_input(), _learned_activation(), _quantized_conv(), _quantized_linear()]
-    return [_fixed_point(), *always] if "FixedPoint" in used else always
+    others = {"FixedPoint": _fixed_point, "HalfLinear": _half_linear}
+    added = [body() for name, body in others.items() if name in used]
+    return sorted([*always, *added], key=lambda function: function.name)
 
 
 def _image_input() -> FunctionProto:
@@ -101,6 +103,15 @@ def _fixed_point() -> FunctionProto:
         nodes,
         "Rounded to a multiple of 2^-fraction, halves upward, saturated to 'bits' signed bits.",
     )
+
+
+def _half_linear() -> FunctionProto:
+    nodes = [
+        helper.make_node("Cast", ["weight"], ["weight_float"], to=TensorProto.FLOAT),
+        helper.make_node("Gemm", ["x", "weight_float", "bias"], ["y"], transB=1),
+    ]
+    text = "Matrix product with weights [out, in] that are stored as float16."
+    return function("HalfLinear", ["x", "weight", "bias"], [], nodes, text)
 
 
 def _weight_nodes(shape: str) -> list[NodeProto]:

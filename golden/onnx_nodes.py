@@ -8,6 +8,7 @@ import numpy as np
 
 from golden import graph
 from golden.graph import Encoding, Node
+from golden.lowering_formats import MOST_FRACTION
 from golden.onnx_functions import DOMAIN
 from golden.onnx_reader import NodeReader
 
@@ -68,6 +69,12 @@ def _linear(reader: NodeReader) -> Node:
     transposed = reader.integer("transB", 0)
     reader.require(transposed == 1, f"attribute 'transB' must be 1, not {transposed}")
     weights = reader.parameter(1, "weight")
+    reader.require(weights.ndim == 2, f"weight must have 2 axes, not {weights.ndim}")
+    return finish_linear(reader, graph.FloatWeights(weights), 2)
+
+
+def _half_linear(reader: NodeReader) -> Node:
+    weights = reader.parameter(1, "weight", dtype=np.float16)
     reader.require(weights.ndim == 2, f"weight must have 2 axes, not {weights.ndim}")
     return finish_linear(reader, graph.FloatWeights(weights), 2)
 
@@ -251,7 +258,10 @@ def _flatten(reader: NodeReader) -> Node:
 
 def _fixed_point(reader: NodeReader) -> Node:
     fraction, bits = reader.integer("fraction"), reader.integer("bits")
-    reader.require(abs(fraction) <= 31, f"attribute 'fraction' must be in -31..31, not {fraction}")
+    reader.require(
+        abs(fraction) <= MOST_FRACTION,
+        f"attribute 'fraction' must be in {-MOST_FRACTION}..{MOST_FRACTION}, not {fraction}",
+    )
     reader.require(2 <= bits <= 24, f"attribute 'bits' must be in 2..24, not {bits}")
     return graph.FixedPoint(
         name=reader.name,
@@ -264,6 +274,7 @@ def _fixed_point(reader: NodeReader) -> Node:
 
 READERS: dict[tuple[str, str], Callable[[NodeReader], Node]] = {
     (DOMAIN, "FixedPoint"): _fixed_point,
+    (DOMAIN, "HalfLinear"): _half_linear,
     (DOMAIN, "ImageInput"): _image_input,
     (DOMAIN, "LearnedActivation"): _learned_activation,
     (DOMAIN, "QuantizedConv"): _quantized_convolution,

@@ -35,6 +35,7 @@ from golden.graph import (
 )
 from golden.graph_execution import quantized, run_nodes
 from golden.graph_export import graph_bytes
+from golden.lowering_formats import without_fixed_points
 from golden.onnx_import import import_bytes
 from golden.quantizers import NORMAL_UPPER_QUARTILE, ActivationQuantizer
 from golden.recalibration import Moments, fit_activation, measure_moments, recalibrated
@@ -94,6 +95,8 @@ class PostTraining:
     def __post_init__(self) -> None:
         if len(self.images) == 0:
             raise ValueError("calibration images must be at least one, not 0")
+        # Other numbers get formats of their own (golden.recalibration).
+        self.graph, _ = without_fixed_points(self.graph)
         layers = [n for n in self.graph.nodes if isinstance(n, Convolution | Linear)]
         chosen = [n for n in layers if isinstance(n.weights, QuantizedWeights)] or layers[1:-1]
         if not chosen:

@@ -33,8 +33,8 @@ from golden.train_log import TrainLog
 from golden.training_data import ImageSource, TrainingError
 from golden.warm_start import starting_tensors
 
-SAMPLE_BATCHES = 4
-"""Batches on which the statistics of a model without any are measured."""
+SAMPLE = 256
+"""Images on which the statistics of a model without any are measured."""
 
 GPU_STEPS_AHEAD = 20
 """Steps that a GPU may be behind: only then the losses are fetched and looked at."""
@@ -120,16 +120,17 @@ class Trainer:
             classes=self.source.classes,
         )
         path = config.init
-        if path is not None:
+        if path is not None and not (config.resume and config.output.exists()):
             source = self.ranks.from_first(lambda: starting_tensors(path, network, self._sample))
             taken = checkpoint.take_over(network, source)
             self.report(f"started from {taken} tensors of {path}")
         return network.to(self.device, memory_format=torch.channels_last)
 
     def _sample(self) -> Tensor:
-        """Some training images, raw pixels [N, 3, H, W], on the CPU."""
-        batches = islice(self.source.train_batches(0, self.ranks), SAMPLE_BATCHES)
-        pixels = torch.cat([pixels for pixels, _ in batches])
+        """Some training images, raw pixels [N, 3, H, W], the same for any number of processes."""
+        count = -(-SAMPLE // self.config.batch)
+        batches = islice(self.source.train_batches(0, Ranks()), count)
+        pixels = torch.cat([pixels for pixels, _ in batches])[:SAMPLE]
         return pixels.permute(0, 3, 1, 2).cpu()
 
     def _resume(self) -> None:

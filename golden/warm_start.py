@@ -3,8 +3,8 @@
 An exported model has lost the latent weights: each weight starts from its level, which is in the
 middle of what rounds to it (the lowest and the highest level but for their open sides).
 
-A model of exact numbers (:mod:`golden.exact_parameters`) has lost the statistics of its
-normalisations, too: they are measured on training images.
+A model of exact numbers (:mod:`golden.exact_parameters`), or another that was changed after its
+export, has lost the statistics of its normalisations, too: they are measured on training images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from golden.checkpoint import CheckpointError
 from golden.export import node_name
 from golden.graph import (
     Convolution,
-    FixedPoint,
     Graph,
     LearnedActivation,
     Linear,
@@ -68,12 +67,14 @@ def starting_tensors(
         for name, values in _module_tensors(graph, arrays, node_name(module_path), module):
             tensors[f"{module_path}.{name}"] = torch.from_numpy(np.array(values))
     checkpoint.check_tensors(path, tensors, network)
-    if sample is not None and any(isinstance(node, FixedPoint) for node in graph.nodes):
+    if not _has_statistics(arrays):
         if any(isinstance(module, LayerwideBatchNorm) for module in network.modules()):
             raise CheckpointError(
                 f"{path} must be exported without --exact for a network that normalizes whole "
                 "layers, as exact scales are per channel"
             )
+        if sample is None:
+            return tensors
         started = copy.deepcopy(network)
         checkpoint.take_over(started, tensors)
         measure_statistics(started, sample())
@@ -111,6 +112,12 @@ def measure_statistics(network: nn.Module, pixels: Tensor) -> None:
     network.train(training)
     for hook in hooks:
         hook.remove()
+
+
+def _has_statistics(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether normalisations were written with the mean and variance of their inputs."""
+    means = [values for name, values in arrays.items() if name.endswith(".mean")]
+    return not means or any(values.any() for values in means)
 
 
 def _module_tensors(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
+    from golden.graph import Graph
     from golden.network import LqNetwork
 
 __all__ = ["export"]
@@ -130,11 +131,14 @@ def _export_again(
     path: Path, output: Path, images: CalibrationImages, planes: dict[str, int | None]
 ) -> None:
     from golden.export import add_ranges, write_model
+    from golden.graph import FixedPoint
     from golden.model_rounding import round_model
 
-    model = _loaded(path)
+    model, graph = _loaded(path)
+    if any(isinstance(node, FixedPoint) for node in graph.nodes):
+        raise click.UsageError("--exact must be given for a model that was exported with it")
     round_model(model, **planes)
-    add_ranges(model, images(_image_shape(model)))
+    add_ranges(model, images(_image_shape(graph)))
     write_model(model, output)
 
 
@@ -148,11 +152,12 @@ def _export_exactly(
     from golden.onnx_import import import_bytes
 
     if path.suffix == ".onnx":
-        model = _loaded(path)
+        model, graph = _loaded(path)
+        shape = _image_shape(graph)
     else:
         network = load_network(path).eval()
-        model = network_model(network, _labels(network))
-    model = exact_model(model, images(_image_shape(model)), **planes)
+        model, shape = network_model(network, _labels(network)), network.image_shape
+    model = exact_model(model, images(shape), **planes)
     rounded = inexact_layers(import_bytes(model_bytes(model)))
     write_model(model, output)
     if rounded:
@@ -162,19 +167,17 @@ def _export_exactly(
         click.echo("no number is rounded by the hardware")
 
 
-def _loaded(path: Path) -> onnx.ModelProto:
-    """A model file, checked."""
+def _loaded(path: Path) -> tuple[onnx.ModelProto, Graph]:
+    """A model file, and its graph."""
     import onnx
 
     from golden.onnx_import import import_model
 
-    import_model(path)
-    return onnx.load_model(path)
+    graph = import_model(path)
+    return onnx.load_model(path), graph
 
 
-def _image_shape(model: onnx.ModelProto) -> tuple[int, int, int]:
-    """Height, width and channels of the images of a checked model."""
-    height, width, channels = (
-        dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim[1:]
-    )
+def _image_shape(graph: Graph) -> tuple[int, int, int]:
+    """Height, width and channels of the images of a model."""
+    channels, height, width = graph.image.shape
     return height, width, channels
