@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import compiler.compile
+import compiler.preset_choice
 from compiler.program import Program
 from golden.random_models import RandomLimits, random_model
 from hw.isa import INSTRUCTION_WORDS, DmaTarget, Opcode, decode
@@ -106,8 +106,8 @@ def test_four_state_simulator_finds_no_unknown_values(folder: Path) -> None:
 def test_corrupted_weight_is_found_and_leaves_a_waveform(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = corrupting(compiler.compile.compile_network)
-    monkeypatch.setattr(compiler.compile, "compile_network", changed)
+    changed = corrupting(compiler.preset_choice.compile_network)
+    monkeypatch.setattr(compiler.preset_choice, "compile_network", changed)
     result = cosimulate(folder, SEEDS[0])
     assert result.exit_code == 1, result.output
     report = json.loads((folder / "report.json").read_text())
