@@ -2,7 +2,8 @@
 
 The float network is the exported file run by onnxruntime, the integer network its lowering run by
 :mod:`golden.integer_reference`. What differs is the only approximation on the way to the
-hardware; nothing does for a file of exact numbers (:mod:`golden.exact_parameters`). An activation differs if its level does; two codes of equal level are equal.
+hardware; nothing does for a file of exact numbers (:mod:`golden.exact_parameters`). An activation
+differs if its level does; two codes of equal level are equal.
 """
 
 from __future__ import annotations
