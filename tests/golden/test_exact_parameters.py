@@ -268,9 +268,27 @@ def codes_that_are_all_zero(net: Small) -> str:
     return net.activation("act", net.norm("norm2", net.coded("conv2", x), SCALE))
 
 
+def stream_that_is_also_concatenated(net: Small) -> str:
+    """Lowering moves the quantizer in front of the concatenation, under another name."""
+    stored = net.norm("norm1", net.coded("conv1", net.x), SCALE)
+    x = net.builder.add("add", net.coded("conv2", net.x), stored)
+    return net.activation("act", net.builder.concat("both", [stored, x]))
+
+
+def relu_that_two_branches_read(net: Small) -> str:
+    """Codes of the accumulator, and of a normalisation of the rounded stream."""
+    start = net.coded("conv", net.x)
+    x = net.builder.relu("relu", start)
+    first = net.activation("act1", x)
+    second = net.activation("act2", net.norm("norm", x, np.abs(SCALE)))
+    return net.builder.concat("both", [first, second])
+
+
 @pytest.mark.parametrize(
     "build",
     [
+        stream_that_is_also_concatenated,
+        relu_that_two_branches_read,
         mean_before_norm,
         mean_without_norm,
         norms_around_a_maximum,
