@@ -18,7 +18,6 @@ any other engine that adds up products in float32, and the hardware compute the 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Set
@@ -36,7 +35,7 @@ from golden.exact_rounding import (
     rounded_basis,
     stepped_weights,
 )
-from golden.exactness import check_near, largest_sum
+from golden.exactness import FLOAT_BITS, check_near, largest_sum
 from golden.fixed_point import signed_range
 from golden.float_weights import fewest_planes
 from golden.graph import FloatWeights, Graph, Node, QuantizedWeights
@@ -61,9 +60,6 @@ from golden.lowering_plan import (
 
 __all__ = ["exact_graph"]
 
-FLOAT_BITS = 24
-"""Bits of a float32's significand, hidden one included."""
-
 MARGIN = 1.2
 """By how much rounding may raise the worst case of a sum, or the largest that is seen."""
 
@@ -83,7 +79,7 @@ def exact_graph(
     """The network nearest to ``graph`` that the integer network computes without rounding.
 
     What cannot be held so stays as it is (:func:`golden.exactness.inexact_layers` names it):
-    operators that lowering replaces, normalisations that several branches share or that stand
+    operators that lowering replaces, normalisations that different branches share or that stand
     behind a concatenation, means over windows that are no power of two.
 
     Args:
@@ -101,11 +97,8 @@ def exact_graph(
     graph, _ = without_fixed_points(graph)
     arithmetic = arithmetic or Arithmetic()
     prepared = prepare(graph, arithmetic, options)
-    before = Prepared(
-        prepared.plan, prepared.sources, prepared.rounder, copy.deepcopy(prepared.formats)
-    )
     exact = _Exact(graph, originals or graph, prepared, arithmetic, options).graph()
-    check_near(before, prepare(exact, arithmetic, options))
+    check_near(prepared.plan, prepare(exact, arithmetic, options).plan)
     return exact
 
 

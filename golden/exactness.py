@@ -16,12 +16,14 @@ from golden.lowering_plan import (
     ConvolutionPlan,
     FixedTarget,
     LayerPlan,
+    Plan,
     StreamPlan,
 )
 
-__all__ = ["check_near", "inexact_layers", "largest_sum"]
+__all__ = ["FLOAT_BITS", "check_near", "inexact_layers", "largest_sum"]
 
 FLOAT_BITS = 24
+"""Bits of a float32's significand, hidden one included."""
 
 PARTIAL_SUMS = 8
 """How many times larger than the largest sum seen sums on its way are taken to be at most."""
@@ -117,13 +119,13 @@ def _roundings(prepared: Prepared, layer: LayerPlan, arithmetic: Arithmetic) -> 
             yield "output"
 
 
-def check_near(before: Prepared, after: Prepared) -> None:
+def check_near(before: Plan, after: Plan) -> None:
     """Refuse an exact network that is not near the one that it was made from.
 
     Raises:
         ModelError: The network's structure is one that the export gets wrong.
     """
-    for old, new in zip(before.plan.layers, after.plan.layers, strict=True):
+    for old, new in zip(before.layers, after.layers, strict=True):
         limit = NEAR
         numbers: list[tuple[np.ndarray, np.ndarray]] = []
         if isinstance(old, ConvolutionPlan) and isinstance(new, ConvolutionPlan):

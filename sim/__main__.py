@@ -12,7 +12,7 @@ from golden.graph import ModelError
 from hw.config import PRESETS, ConfigError
 
 from .bench import OUT, SIMULATORS
-from .command_options import BATCH
+from .command_options import BATCH, PRESET_HELP
 from .cosimulation import simulate
 from .images import ImageError
 from .monitor import MonitorError
@@ -56,8 +56,7 @@ On a mismatch the file build/sim/waves.fst (or .vcd) shows the cycles around it.
     "--preset",
     "preset_name",
     type=click.Choice(sorted(PRESETS)),
-    help="Size of the accelerator.  [default: ulx3s-85f, or ulx3s-85f-sdram for a model that it "
-    "does not hold]",
+    help=PRESET_HELP,
 )
 @click.option(
     "--simulator",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["BATCH", "PRESET"]
+__all__ = ["BATCH", "PRESET", "PRESET_HELP"]
 
 BATCH = click.option(
     "--batch",
@@ -15,9 +15,10 @@ BATCH = click.option(
 )
 """``batch``: int."""
 
-PRESET = click.option(
-    "--preset",
-    help="Size of the accelerator.  [default: ulx3s-85f, or ulx3s-85f-sdram for a model that it "
-    "does not hold]",
+PRESET_HELP = (
+    "Size of the accelerator.  [default: ulx3s-85f, or ulx3s-85f-sdram for a model that it does "
+    "not hold]"
 )
+
+PRESET = click.option("--preset", help=PRESET_HELP)
 """``preset``: str | None."""

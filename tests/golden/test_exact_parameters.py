@@ -24,7 +24,7 @@ from golden.graph import Graph, ModelError
 from golden.graph_builder import GraphBuilder
 from golden.graph_execution import execute
 from golden.graph_export import graph_bytes
-from golden.lowering import prepare
+from golden.lowering_match import match_layers
 from golden.onnx_import import import_bytes
 from golden.quantizers import ActivationEncoding
 from host.cli import cli
@@ -338,6 +338,6 @@ def test_a_network_that_is_far_from_the_given_one_is_refused() -> None:
             for node in graph.nodes
         ),
     )
-    check_near(prepare(graph), prepare(graph))
+    check_near(match_layers(graph), match_layers(graph))
     with pytest.raises(ModelError, match="node 'conv': exact numbers must be near"):
-        check_near(prepare(graph), prepare(other))
+        check_near(match_layers(graph), match_layers(other))
